@@ -1,0 +1,92 @@
+//! Where "now" comes from.
+//!
+//! Decisions take `now` as an argument; only the edges (handlers, the sweeper, the stand-ins for AWS) read a [`Clock`].
+//! Tests hold a clock they move themselves, so that a week of retries takes no time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+/// The source of the current time: the system's, or one that tests move by hand. Clones share the same time.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The system's wall clock.
+    System,
+    /// A clock that stands still until it is moved.
+    Manual(Arc<ManualClock>),
+}
+
+/// The state behind [`Clock::Manual`].
+#[derive(Debug)]
+pub struct ManualClock {
+    unix_milliseconds: AtomicI64,
+    moved: Notify,
+}
+
+impl Clock {
+    /// A clock that stands at `start` (to the millisecond) until it is moved.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self::Manual(Arc::new(ManualClock {
+            unix_milliseconds: AtomicI64::new(start.as_millisecond()),
+            moved: Notify::new(),
+        }))
+    }
+
+    /// The current time, to the millisecond.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn now(&self) -> Timestamp {
+        let milliseconds = match self {
+            Self::System => Timestamp::now().as_millisecond(),
+            Self::Manual(manual) => manual.unix_milliseconds.load(Ordering::SeqCst),
+        };
+        Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Moves a manual clock forward and wakes whoever waits on it; the system's clock stays as it is.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(manual) = self {
+            let milliseconds = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            manual.unix_milliseconds.fetch_add(milliseconds, Ordering::SeqCst);
+            manual.moved.notify_waiters();
+        }
+    }
+
+    /// Returns when `by` has passed on this clock: a real sleep on the system's, a wait for [`Clock::advance`] on a manual one.
+    pub async fn sleep(&self, by: Duration) {
+        match self {
+            Self::System => tokio::time::sleep(by).await,
+            Self::Manual(manual) => {
+                let until = manual
+                    .unix_milliseconds
+                    .load(Ordering::SeqCst)
+                    .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+                loop {
+                    let moved = manual.moved.notified();
+                    if manual.unix_milliseconds.load(Ordering::SeqCst) >= until {
+                        return;
+                    }
+                    moved.await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_clock_stands_still_until_it_is_moved_and_clones_share_it() {
+        let clock = Clock::manual(Timestamp::from_millisecond(1_000).unwrap());
+        let other = clock.clone();
+        assert_eq!(clock.now().as_millisecond(), 1_000);
+        other.advance(Duration::from_secs(2));
+        assert_eq!(clock.now().as_millisecond(), 3_000);
+    }
+}

@@ -1,0 +1,2 @@
+//! Outhook's library crate.
+pub mod clock;
