@@ -1,2 +1,4 @@
 //! Outhook's library crate.
 pub mod clock;
+pub mod domain;
+pub mod signing;

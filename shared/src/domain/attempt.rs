@@ -1,0 +1,228 @@
+//! An attempt: one HTTP request of a delivery, and what its answer means.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::retry::{RetryHint, parse_retry_after};
+
+/// How much of a response body is kept, in bytes.
+pub const RESPONSE_KEPT_BYTES_MAX: usize = 1_024;
+
+/// What made Outhook try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// The event itself, or the retry schedule.
+    #[default]
+    Automatic,
+    /// Somebody asked for this delivery.
+    Manual,
+    /// A replay of an event or a range.
+    Replay,
+    /// The test call.
+    Test,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The receiver answered 2xx.
+    Succeeded,
+    /// The receiver answered something else.
+    HttpError,
+    /// A time limit was missed.
+    Timeout,
+    /// The name could not be resolved or nobody took the connection.
+    Unreachable,
+    /// The receiver's name leads to an internal address.
+    AddressBlocked,
+    /// The receiver's certificate or its TLS is not acceptable.
+    TlsError,
+    /// What came back is not HTTP.
+    ResponseInvalid,
+}
+
+impl Outcome {
+    /// The name in records and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::HttpError => "http_error",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::AddressBlocked => "address_blocked",
+            Self::TlsError => "tls_error",
+            Self::ResponseInvalid => "response_invalid",
+        }
+    }
+}
+
+/// What the sender saw of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The receiver's answer, or why there is none.
+    pub result: Result<Response, Failure>,
+    /// From the start of the request to its end, in milliseconds.
+    pub duration_ms: u32,
+}
+
+/// The part of a receiver's answer that matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// The first bytes of the body, printable: at most [`RESPONSE_KEPT_BYTES_MAX`].
+    pub body: String,
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which kind of failure; never [`Outcome::Succeeded`] or [`Outcome::HttpError`].
+    pub outcome: Outcome,
+    /// What happened, for the receiver's people; says which phase a time limit was missed in.
+    pub message: String,
+}
+
+/// One HTTP request of a delivery, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When the request began.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub at: Timestamp,
+    /// What made Outhook try.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status, if there was an answer.
+    pub status_code: Option<u16>,
+    /// What went wrong, if anything.
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// The first bytes of the response body, printable; empty if there was none.
+    #[serde(default)]
+    pub response_body: String,
+}
+
+/// What an answer means for the delivery and the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What goes on record.
+    pub attempt: Attempt,
+    /// What it says about the next attempt, if there is to be one.
+    pub hint: RetryHint,
+    /// The receiver says that it is gone for good (410): no further attempt, and the endpoint is disabled.
+    pub gone: bool,
+}
+
+/// Judges an answer to a request that began at `at` and ended at `now`. Only 2xx is success; redirects are failures and not followed.
+#[must_use]
+pub fn judge(answer: Answer, trigger: Trigger, at: Timestamp, now: Timestamp) -> Verdict {
+    let duration_ms = answer.duration_ms;
+    match answer.result {
+        Err(failure) => Verdict {
+            attempt: Attempt {
+                at,
+                trigger,
+                outcome: failure.outcome,
+                status_code: None,
+                error: Some(failure.message),
+                duration_ms,
+                response_body: String::new(),
+            },
+            hint: RetryHint::default(),
+            gone: false,
+        },
+        Ok(response) => {
+            let status = response.status;
+            let succeeded = (200..300).contains(&status);
+            let error = match status {
+                200..300 => None,
+                300..400 => Some(format!("the receiver answered {status}; redirects are not followed")),
+                410 => Some("the receiver answered 410, gone; the endpoint is disabled".to_owned()),
+                _ => Some(format!("the receiver answered {status}")),
+            };
+            Verdict {
+                attempt: Attempt {
+                    at,
+                    trigger,
+                    outcome: if succeeded { Outcome::Succeeded } else { Outcome::HttpError },
+                    status_code: Some(status),
+                    error,
+                    duration_ms,
+                    response_body: response.body,
+                },
+                hint: RetryHint {
+                    retry_after_seconds: response.retry_after.and_then(|value| parse_retry_after(&value, now)),
+                    overloaded: matches!(status, 429 | 502 | 503 | 504),
+                },
+                gone: status == 410,
+            }
+        }
+    }
+}
+
+/// The kept part of a response body: valid UTF-8, control characters but line breaks and tabs replaced.
+#[must_use]
+pub fn printable_body(bytes: &[u8]) -> String {
+    let mut kept = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        let shown = match character {
+            '\n' | '\t' => character,
+            '\r' => continue,
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        };
+        if kept.len() + shown.len_utf8() > RESPONSE_KEPT_BYTES_MAX {
+            break;
+        }
+        kept.push(shown);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn verdict(status: u16, retry_after: Option<&str>) -> Verdict {
+        let response = Response { status, retry_after: retry_after.map(str::to_owned), body: String::new() };
+        judge(Answer { result: Ok(response), duration_ms: 1 }, Trigger::Automatic, NOW, NOW)
+    }
+
+    #[test]
+    fn only_2xx_is_success() {
+        for status in [200, 201, 204, 299] {
+            assert_eq!(verdict(status, None).attempt.outcome, Outcome::Succeeded, "{status}");
+        }
+        for status in [100, 301, 302, 308, 400, 404, 410, 429, 500, 503] {
+            assert_eq!(verdict(status, None).attempt.outcome, Outcome::HttpError, "{status}");
+        }
+    }
+
+    #[test]
+    fn gone_is_410_alone() {
+        assert!(verdict(410, None).gone);
+        assert!(!verdict(404, None).gone);
+    }
+
+    #[test]
+    fn overload_and_retry_after_are_taken_from_the_answer() {
+        assert_eq!(verdict(429, Some("3600")).hint, RetryHint { retry_after_seconds: Some(3_600), overloaded: true });
+        assert_eq!(verdict(500, Some("rubbish")).hint, RetryHint::default());
+    }
+
+    #[test]
+    fn kept_body_is_printable_and_bounded() {
+        assert_eq!(printable_body(b"ok\r\n\x00\xff"), "ok\n\u{fffd}\u{fffd}");
+        let kept = printable_body("ä".repeat(2_000).as_bytes());
+        assert_eq!(kept.len(), RESPONSE_KEPT_BYTES_MAX);
+    }
+}

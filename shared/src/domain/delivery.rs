@@ -1,0 +1,190 @@
+//! A delivery: one event on its way to one endpoint, named by the two, with the record of every attempt.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::{Attempt, Outcome, Verdict};
+use super::event::Event;
+use super::event_type::EventType;
+use super::id::{EndpointId, EventId};
+use super::retry::{RetryPolicy, next_attempt_at};
+use super::tenant::Scope;
+
+/// The most attempts that a record keeps; with manual retries and replays there can be more, and the oldest give way.
+pub const ATTEMPTS_KEPT_MAX: usize = 50;
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryStatus {
+    /// The first attempt or a retry is due.
+    Pending,
+    /// The receiver took it.
+    Succeeded,
+    /// The attempts are used up, or the receiver is gone.
+    Failed,
+    /// It matched while the endpoint was paused or disabled.
+    Skipped,
+    /// The endpoint was deleted, paused or disabled before it got through.
+    Cancelled,
+}
+
+impl DeliveryStatus {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl std::str::FromStr for DeliveryStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Pending, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| "must be pending, succeeded, failed, skipped or cancelled".to_owned())
+    }
+}
+
+/// One event on its way to one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// To whom.
+    pub endpoint_id: EndpointId,
+    /// What.
+    pub event_id: EventId,
+    /// Whose it is and in which mode.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// What happened.
+    pub event_type: EventType,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// How many attempts there were; more than are kept in `attempts` where the oldest gave way.
+    pub attempt_count: u32,
+    /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
+    pub attempts: Vec<Attempt>,
+    /// When the next attempt is due; only while it is pending.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional", skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// When the event was matched to the endpoint.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub created_at: Timestamp,
+    /// When it was recorded last.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub updated_at: Timestamp,
+}
+
+impl Delivery {
+    /// A delivery whose first attempt is due at `now`.
+    #[must_use]
+    pub fn new(event: &Event, endpoint_id: EndpointId, now: Timestamp) -> Self {
+        Self {
+            endpoint_id,
+            event_id: event.id,
+            scope: event.scope,
+            event_type: event.event_type.clone(),
+            status: DeliveryStatus::Pending,
+            attempt_count: 0,
+            attempts: Vec::new(),
+            next_attempt_at: Some(now),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// The same, ended without an attempt: `skipped` for an endpoint that gets no events now, `cancelled` for one that is no more.
+    #[must_use]
+    pub fn ended(mut self, status: DeliveryStatus, now: Timestamp) -> Self {
+        self.status = status;
+        self.next_attempt_at = None;
+        self.updated_at = now;
+        self
+    }
+
+    /// The delivery after an attempt that ended at `now`; `jitter` lies in 0 to 1.
+    #[must_use]
+    pub fn after_attempt(mut self, verdict: &Verdict, policy: &RetryPolicy, now: Timestamp, jitter: f64) -> Self {
+        self.attempt_count += 1;
+        if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
+            self.attempts.remove(0);
+        }
+        self.attempts.push(verdict.attempt.clone());
+        self.updated_at = now;
+        self.next_attempt_at = None;
+        if verdict.attempt.outcome == Outcome::Succeeded {
+            self.status = DeliveryStatus::Succeeded;
+            return self;
+        }
+        let next = if verdict.gone {
+            None
+        } else {
+            next_attempt_at(policy, self.attempt_count, verdict.hint, now, jitter)
+        };
+        self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
+        self.next_attempt_at = next;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::{Answer, Response, Trigger, judge};
+    use crate::domain::event::NewEvent;
+    use crate::domain::id::TenantId;
+    use crate::domain::tenant::Mode;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn delivery() -> Delivery {
+        let scope = Scope { tenant_id: TenantId::from_parts(NOW, [0; 10]), mode: Mode::Live };
+        let event = NewEvent::from_body(br#"{"type":"a","data":{}}"#).unwrap();
+        Delivery::new(&event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW), EndpointId::from_parts(NOW, [0; 10]), NOW)
+    }
+
+    fn answered(delivery: Delivery, status: u16) -> Delivery {
+        let response = Response { status, retry_after: None, body: String::new() };
+        let verdict = judge(Answer { result: Ok(response), duration_ms: 3 }, Trigger::Automatic, NOW, NOW);
+        delivery.after_attempt(&verdict, &RetryPolicy { max_attempts: 3, schedule_seconds: None }, NOW, 0.0)
+    }
+
+    #[test]
+    fn success_ends_it() {
+        let delivered = answered(answered(delivery(), 500), 204);
+        assert_eq!(delivered.status, DeliveryStatus::Succeeded);
+        assert_eq!((delivered.attempt_count, delivered.attempts.len(), delivered.next_attempt_at), (2, 2, None));
+    }
+
+    #[test]
+    fn failure_keeps_it_pending_until_the_attempts_are_used_up() {
+        let once = answered(delivery(), 500);
+        assert_eq!(once.status, DeliveryStatus::Pending);
+        assert!(once.next_attempt_at.is_some_and(|next| next > NOW));
+        let thrice = answered(answered(once, 301), 404);
+        assert_eq!((thrice.status, thrice.next_attempt_at), (DeliveryStatus::Failed, None));
+    }
+
+    #[test]
+    fn gone_receiver_gets_no_further_attempt() {
+        assert_eq!(answered(delivery(), 410).status, DeliveryStatus::Failed);
+    }
+
+    #[test]
+    fn record_is_bounded_and_still_counts_every_attempt() {
+        let mut delivery = delivery();
+        for _ in 0..ATTEMPTS_KEPT_MAX + 5 {
+            delivery = answered(delivery, 500);
+        }
+        assert_eq!(delivery.attempts.len(), ATTEMPTS_KEPT_MAX);
+        assert_eq!(delivery.attempt_count as usize, ATTEMPTS_KEPT_MAX + 5);
+    }
+}

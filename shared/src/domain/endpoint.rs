@@ -1,0 +1,151 @@
+//! An endpoint: a receiver's URL with its subscription, signing, authorization and retry policy.
+//!
+//! This is what the table holds; signing keys and the receiver's credentials are elsewhere, in Secrets Manager, and never here.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::event_type::EventTypePattern;
+use super::id::{EndpointId, KeyId};
+use super::retry::RetryPolicy;
+use super::tenant::Scope;
+
+/// How long one attempt may take unless the endpoint says otherwise, in seconds.
+pub const TIMEOUT_SECONDS_DEFAULT: u32 = 15;
+/// The longest that one attempt may take, in seconds. Deliver's own timeout and the queues' visibility are made from it.
+pub const TIMEOUT_SECONDS_MAX: u32 = 30;
+
+/// Whether an endpoint gets events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointStatus {
+    /// It does.
+    Active,
+    /// The caller has paused it; events are recorded as skipped.
+    Paused,
+    /// Outhook has given it up; events are recorded as skipped. Only a change back to active ends that.
+    Disabled,
+}
+
+impl EndpointStatus {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// How requests to the receiver are authorized, without the credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Authorization {
+    /// Not at all; the signature is enough.
+    #[default]
+    None,
+    /// `Authorization: Basic`.
+    Basic {
+        /// The user; the password is a credential.
+        username: String,
+    },
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// A header of the receiver's choice.
+    Header {
+        /// The header, in lower case; its value is a credential.
+        name: String,
+    },
+}
+
+/// What is known of an endpoint's signing keys without reading them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signing {
+    /// The version of the secret in Secrets Manager that is in force; deliver caches by it.
+    pub secret_version: String,
+    /// When the newest key was made.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub created_at: Timestamp,
+    /// Until when the key before it signs too.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
+    pub previous_expires_at: Option<Timestamp>,
+}
+
+/// A receiver's URL with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose it is and in which mode.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// What the caller says of it.
+    #[serde(flatten)]
+    pub settings: EndpointSettings,
+    /// Whether it gets events.
+    pub status: EndpointStatus,
+    /// Why Outhook disabled it.
+    pub disabled_reason: Option<String>,
+    /// Its signing keys, without the keys.
+    pub signing: Signing,
+    /// Counts changes, from 1.
+    pub version: u64,
+    /// When it was made.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub created_at: Timestamp,
+    /// With which key.
+    pub created_by: KeyId,
+    /// When it was changed last.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub updated_at: Timestamp,
+    /// With which key; `None` when Outhook did.
+    pub updated_by: Option<KeyId>,
+}
+
+/// What the caller says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSettings {
+    /// The caller's own unique key, or `None`.
+    pub uid: Option<String>,
+    /// Where webhooks go, as the URL standard writes it.
+    pub url: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// What it subscribes to; empty means everything.
+    pub event_types: Vec<EventTypePattern>,
+    /// Which channels reach it; empty means all.
+    pub channels: Vec<String>,
+    /// How its requests are authorized.
+    pub authorization: Authorization,
+    /// Headers that go along with every request, by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// How often and how far apart it is tried.
+    pub retry: RetryPolicy,
+    /// How long one attempt may take, 1 to [`TIMEOUT_SECONDS_MAX`].
+    pub timeout_seconds: u32,
+}
+
+impl EndpointSettings {
+    /// The settings of an endpoint of which only the URL is said.
+    #[must_use]
+    pub fn with_defaults(url: String) -> Self {
+        Self {
+            uid: None,
+            url,
+            name: None,
+            description: None,
+            event_types: Vec::new(),
+            channels: Vec::new(),
+            authorization: Authorization::None,
+            headers: BTreeMap::new(),
+            retry: RetryPolicy::default(),
+            timeout_seconds: TIMEOUT_SECONDS_DEFAULT,
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! What callers send to create or change an endpoint, read into something that cannot be wrong.
+//!
+//! One reader serves create and update: a create is an update of the defaults in which the URL must be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::{HeaderName, HeaderValue};
+
+use super::address::AddressPolicy;
+use super::endpoint::{Authorization, EndpointSettings, EndpointStatus, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX};
+use super::event_type::EventTypePattern;
+use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, SCHEDULE_SECONDS_DEFAULT, WAIT_SECONDS_MAX};
+use super::tenant::NAME_CHARACTERS_MAX;
+use super::validation::{FieldErrors, Fields, Patch, printable};
+use crate::signing::{Credential, SigningSecret};
+
+/// The most patterns of an endpoint.
+pub const EVENT_TYPES_MAX: usize = 100;
+/// The most channels of an endpoint or an event.
+pub const CHANNELS_MAX: usize = 10;
+/// The most headers of an endpoint.
+pub const HEADERS_MAX: usize = 20;
+/// The longest value of a header, in bytes.
+pub const HEADER_VALUE_BYTES_MAX: usize = 1_024;
+/// The longest user name, password or token, in bytes.
+pub const CREDENTIAL_BYTES_MAX: usize = 4_096;
+/// The longest description, in characters.
+pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
+/// The longest key of the caller's own, in characters.
+pub const UID_CHARACTERS_MAX: usize = 128;
+
+/// The changes that a caller asks for.
+#[derive(Debug, Default)]
+pub struct EndpointChanges {
+    uid: Patch<String>,
+    url: Option<String>,
+    name: Patch<String>,
+    description: Patch<String>,
+    event_types: Patch<Vec<EventTypePattern>>,
+    channels: Patch<Vec<String>>,
+    status: Patch<EndpointStatus>,
+    authorization: Patch<(Authorization, Option<Credential>)>,
+    headers: Patch<BTreeMap<String, String>>,
+    retry: Patch<RetryChanges>,
+    timeout_seconds: Patch<u32>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RetryChanges {
+    max_attempts: Patch<u32>,
+    schedule_seconds: Patch<Vec<u32>>,
+}
+
+/// A new endpoint as the caller wants it.
+#[derive(Debug)]
+pub struct NewEndpoint {
+    /// All but what Outhook adds.
+    pub settings: EndpointSettings,
+    /// Active or paused.
+    pub status: EndpointStatus,
+    /// The receiver's credentials, where the authorization has any.
+    pub credential: Option<Credential>,
+    /// The caller's own signing secret.
+    pub secret: Option<SigningSecret>,
+}
+
+impl NewEndpoint {
+    /// Reads the body of a create.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn from_body(body: &[u8], policy: &AddressPolicy) -> Result<Self, FieldErrors> {
+        let mut fields = Fields::from_body(body)?;
+        let secret = fields.optional("secret", "must be text", |text: String| {
+            SigningSecret::parse(&text).map_err(|rule| rule.to_string())
+        });
+        let (changes, mut errors) = EndpointChanges::read(fields, policy);
+        let Some(url) = changes.url.clone() else {
+            if !errors.0.iter().any(|error| error.field == "url") {
+                errors.add("url", "is required");
+            }
+            return Err(errors);
+        };
+        let mut settings = EndpointSettings::with_defaults(url);
+        let mut status = EndpointStatus::Active;
+        let credential = changes.apply(&mut settings, &mut status).into_set();
+        errors.finish(Some(Self { settings, status, credential, secret }))
+    }
+}
+
+impl EndpointChanges {
+    /// Reads the body of a partial update.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn from_body(body: &[u8], policy: &AddressPolicy) -> Result<Self, FieldErrors> {
+        let (changes, errors) = Self::read(Fields::from_body(body)?, policy);
+        errors.finish(Some(changes))
+    }
+
+    fn read(mut fields: Fields, policy: &AddressPolicy) -> (Self, FieldErrors) {
+        let text = "must be text";
+        let timeout_rule = format!("must be a whole number of seconds from 1 to {TIMEOUT_SECONDS_MAX}");
+        let url = match fields.patch("url", text, |url: String| policy.check_url(&url).map(String::from)) {
+            Patch::Set(url) => Some(url),
+            Patch::Keep => None,
+            Patch::Reset => {
+                fields.error("url", "is required");
+                None
+            }
+        };
+        let changes = Self {
+            uid: fields.patch("uid", text, check_uid),
+            url,
+            name: fields.patch("name", text, |name| printable(name, NAME_CHARACTERS_MAX)),
+            description: fields.patch("description", text, |text| printable(text, DESCRIPTION_CHARACTERS_MAX)),
+            event_types: fields.patch("event_types", "must be a list of text", check_event_types),
+            channels: fields.patch("channels", "must be a list of text", check_channels),
+            status: fields.patch("status", text, check_status),
+            authorization: read_authorization(&mut fields),
+            headers: fields.patch("headers", "must be an object of texts", check_headers),
+            retry: read_retry(&mut fields),
+            timeout_seconds: fields.patch("timeout_seconds", &timeout_rule, |seconds: u32| {
+                if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) { Ok(seconds) } else { Err(timeout_rule.clone()) }
+            }),
+        };
+        (changes, fields.finish())
+    }
+
+    /// Applies the changes. What comes back is the change of the receiver's credential: kept, removed or set anew.
+    pub fn apply(self, settings: &mut EndpointSettings, status: &mut EndpointStatus) -> Patch<Credential> {
+        self.uid.apply_option(&mut settings.uid);
+        if let Some(url) = self.url {
+            settings.url = url;
+        }
+        self.name.apply_option(&mut settings.name);
+        self.description.apply_option(&mut settings.description);
+        self.event_types.apply(&mut settings.event_types, Vec::new);
+        self.channels.apply(&mut settings.channels, Vec::new);
+        self.status.apply(status, || EndpointStatus::Active);
+        self.headers.apply(&mut settings.headers, BTreeMap::new);
+        self.timeout_seconds.apply(&mut settings.timeout_seconds, || TIMEOUT_SECONDS_DEFAULT);
+        match self.retry {
+            Patch::Keep => {}
+            Patch::Reset => settings.retry = RetryPolicy::default(),
+            Patch::Set(changes) => changes.apply(&mut settings.retry),
+        }
+        match self.authorization {
+            Patch::Keep => Patch::Keep,
+            Patch::Reset => {
+                settings.authorization = Authorization::None;
+                Patch::Reset
+            }
+            Patch::Set((authorization, credential)) => {
+                settings.authorization = authorization;
+                credential.map_or(Patch::Reset, Patch::Set)
+            }
+        }
+    }
+}
+
+impl RetryChanges {
+    /// An own schedule without a number of attempts means: one attempt more than there are waits.
+    fn apply(self, retry: &mut RetryPolicy) {
+        if let (Patch::Set(own), Patch::Keep) = (&self.schedule_seconds, &self.max_attempts) {
+            let waits = u32::try_from(own.len()).unwrap_or(ATTEMPTS_MAX);
+            retry.max_attempts = waits.saturating_add(1).min(ATTEMPTS_MAX);
+        }
+        self.max_attempts.apply(&mut retry.max_attempts, || ATTEMPTS_DEFAULT);
+        self.schedule_seconds.apply_option(&mut retry.schedule_seconds);
+    }
+}
+
+fn check_uid(uid: String) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-');
+    let well_formed = (1..=UID_CHARACTERS_MAX).contains(&uid.len()) && uid.bytes().all(allowed);
+    if well_formed && !uid.starts_with("ep_") && uid != "test" {
+        return Ok(uid);
+    }
+    Err(format!("must be 1 to {UID_CHARACTERS_MAX} of A-Z a-z 0-9 _ . : -, not begin with ep_ and not be test"))
+}
+
+fn check_event_types(texts: Vec<String>) -> Result<Vec<EventTypePattern>, String> {
+    if texts.len() > EVENT_TYPES_MAX {
+        return Err(format!("must be at most {EVENT_TYPES_MAX} patterns"));
+    }
+    let patterns: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
+    patterns.map_err(|rule: super::event_type::InvalidPattern| format!("each {rule}"))
+}
+
+/// Channels of an endpoint or an event: at most [`CHANNELS_MAX`] names of 1 to 128 printable characters.
+///
+/// # Errors
+/// The rule.
+pub fn check_channels(channels: Vec<String>) -> Result<Vec<String>, String> {
+    if channels.len() > CHANNELS_MAX {
+        return Err(format!("must be at most {CHANNELS_MAX} channels"));
+    }
+    channels.into_iter().map(|channel| printable(channel, NAME_CHARACTERS_MAX)).collect::<Result<_, _>>().map_err(|rule| format!("each {rule}"))
+}
+
+fn check_status(status: String) -> Result<EndpointStatus, String> {
+    match status.as_str() {
+        "active" => Ok(EndpointStatus::Active),
+        "paused" => Ok(EndpointStatus::Paused),
+        _ => Err("must be active or paused".to_owned()),
+    }
+}
+
+fn read_retry(fields: &mut Fields) -> Patch<RetryChanges> {
+    read_object(fields, "retry", |retry| {
+        let attempts_rule = format!("must be a whole number from 1 to {ATTEMPTS_MAX}");
+        let schedule_rule = format!(
+            "must be a list of 1 to {} whole seconds, each from 0 to {WAIT_SECONDS_MAX}; the default is {SCHEDULE_SECONDS_DEFAULT:?}",
+            ATTEMPTS_MAX - 1
+        );
+        let max_attempts = retry.patch("max_attempts", &attempts_rule, |attempts: u32| {
+            if (1..=ATTEMPTS_MAX).contains(&attempts) { Ok(attempts) } else { Err(attempts_rule.clone()) }
+        });
+        let schedule_seconds = retry.patch("schedule_seconds", &schedule_rule, |waits: Vec<u32>| {
+            let lengths = 1..ATTEMPTS_MAX as usize;
+            let valid = lengths.contains(&waits.len()) && waits.iter().all(|wait| *wait <= WAIT_SECONDS_MAX);
+            if valid { Ok(waits) } else { Err(schedule_rule.clone()) }
+        });
+        Some(RetryChanges { max_attempts, schedule_seconds })
+    })
+}
+
+fn read_authorization(fields: &mut Fields) -> Patch<(Authorization, Option<Credential>)> {
+    read_object(fields, "authorization", |object| {
+        let kind = object.required("type", "must be text", |kind: String| match kind.as_str() {
+            "none" | "basic" | "bearer" | "header" => Ok(kind),
+            _ => Err("must be none, basic, bearer or header".to_owned()),
+        })?;
+        Some(match kind.as_str() {
+            "basic" => {
+                let username = object.required("username", "must be text", |username: String| {
+                    if username.contains(':') { Err("must not contain a colon".to_owned()) } else { check_credential(username) }
+                });
+                let password = object.required("password", "must be text", check_credential);
+                (Authorization::Basic { username: username? }, Some(Credential::new(password?)))
+            }
+            "bearer" => {
+                let token = object.required("token", "must be text", check_header_credential)?;
+                (Authorization::Bearer, Some(Credential::new(token)))
+            }
+            "header" => {
+                let name = object.required("name", "must be text", check_header_name);
+                let value = object.required("value", "must be text", check_header_credential);
+                (Authorization::Header { name: name? }, Some(Credential::new(value?)))
+            }
+            _ => (Authorization::None, None),
+        })
+    })
+}
+
+/// Reads a field that is an object with fields of its own; its errors carry its path.
+fn read_object<T>(fields: &mut Fields, name: &str, read: impl FnOnce(&mut Fields) -> Option<T>) -> Patch<T> {
+    let Some(raw) = fields.raw(name) else { return Patch::Keep };
+    if raw.get() == "null" {
+        return Patch::Reset;
+    }
+    let mut object = match Fields::nested(fields.path_of(name), raw.get().as_bytes()) {
+        Ok(object) => object,
+        Err(errors) => {
+            fields.errors.0.extend(errors.0);
+            return Patch::Keep;
+        }
+    };
+    let value = read(&mut object);
+    let errors = object.finish();
+    let sound = errors.0.is_empty();
+    fields.errors.0.extend(errors.0);
+    match value {
+        Some(value) if sound => Patch::Set(value),
+        _ => Patch::Keep,
+    }
+}
+
+fn check_credential(text: String) -> Result<String, String> {
+    if text.is_empty() || text.len() > CREDENTIAL_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!("must be 1 to {CREDENTIAL_BYTES_MAX} bytes without control characters"));
+    }
+    Ok(text)
+}
+
+fn check_header_credential(text: String) -> Result<String, String> {
+    check_header_value(check_credential(text)?)
+}
+
+fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    if headers.len() > HEADERS_MAX {
+        return Err(format!("must be at most {HEADERS_MAX} headers"));
+    }
+    let mut checked = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (name, value) in headers {
+        let lower = check_header_name(name.clone()).map_err(|rule| format!("name {name:?} {rule}"))?;
+        if lower == "authorization" {
+            return Err("must not hold authorization; use the authorization field, which keeps it secret".to_owned());
+        }
+        if value.len() > HEADER_VALUE_BYTES_MAX {
+            return Err(format!("value of {lower} must be at most {HEADER_VALUE_BYTES_MAX} bytes"));
+        }
+        let value = check_header_value(value).map_err(|rule| format!("value of {lower} {rule}"))?;
+        if !seen.insert(lower.clone()) {
+            return Err(format!("must not name {lower} twice"));
+        }
+        checked.insert(lower, value);
+    }
+    Ok(checked)
+}
+
+/// Headers that describe the connection or the message, or that receivers trust to be ours.
+fn is_reserved_header(name: &str) -> bool {
+    const RESERVED: &[&str] = &[
+        "connection", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+        "trailer", "transfer-encoding", "upgrade", "user-agent",
+    ];
+    RESERVED.contains(&name) || name.starts_with("content-") || name.starts_with("webhook-")
+}
+
+fn check_header_name(name: String) -> Result<String, String> {
+    let lower = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "must be a header name (RFC 9110 5.1)".to_owned())?;
+    if is_reserved_header(lower.as_str()) {
+        return Err("must not be a header that Outhook or the connection sets".to_owned());
+    }
+    Ok(lower.as_str().to_owned())
+}
+
+fn check_header_value(value: String) -> Result<String, String> {
+    let visible = value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b));
+    if !visible || HeaderValue::from_str(&value).is_err() {
+        return Err("must be visible ASCII characters, spaces and tabs".to_owned());
+    }
+    if value.trim() != value {
+        return Err("must not begin or end with white space".to_owned());
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(body: &str) -> Result<NewEndpoint, Vec<String>> {
+        NewEndpoint::from_body(body.as_bytes(), &AddressPolicy::default())
+            .map_err(|errors| errors.0.into_iter().map(|error| error.field).collect())
+    }
+
+    #[test]
+    fn url_alone_makes_an_endpoint_with_defaults() {
+        let new = create(r#"{"url":"https://example.com"}"#).unwrap();
+        assert_eq!(new.settings, EndpointSettings::with_defaults("https://example.com/".to_owned()));
+        assert_eq!(new.status, EndpointStatus::Active);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = r#"{"url":"http://169.254.169.254/","uid":"ep_x","event_types":["a..b"],"status":"disabled","timeout_seconds":31,
+            "headers":{"Webhook-Id":"x"},"retry":{"max_attempts":21,"odd":1},"authorization":{"type":"basic","username":"a:b"},
+            "secret":"short","colour":"red"}"#;
+        let mut named = create(body).unwrap_err();
+        named.sort();
+        assert_eq!(
+            named,
+            ["authorization.password", "authorization.username", "colour", "event_types", "headers", "retry.max_attempts",
+             "retry.odd", "secret", "status", "timeout_seconds", "uid", "url"]
+        );
+        assert_eq!(create("{}").unwrap_err(), ["url"]);
+        assert_eq!(create(r#"{"url":null}"#).unwrap_err(), ["url"]);
+    }
+
+    #[test]
+    fn header_values_that_could_split_a_request_are_refused() {
+        for value in [r"a\r\nx: y", r"a\nb", r"a\u0000b", "ä", r"a\u007f", " a"] {
+            let body = format!(r#"{{"url":"https://example.com","headers":{{"x-a":"{value}"}}}}"#);
+            assert_eq!(create(&body).unwrap_err(), ["headers"], "{value}");
+        }
+        for name in ["host", "Content-Length", "webhook-signature", "TE", "x y", "", "authorization"] {
+            let body = format!(r#"{{"url":"https://example.com","headers":{{"{name}":"v"}}}}"#);
+            assert_eq!(create(&body).unwrap_err(), ["headers"], "{name}");
+        }
+        assert_eq!(create(r#"{"url":"https://example.com","headers":{"X-A":"1","x-a":"2"}}"#).unwrap_err(), ["headers"]);
+    }
+
+    #[test]
+    fn credentials_leave_the_settings() {
+        let body = r#"{"url":"https://example.com","authorization":{"type":"basic","username":"u","password":"p4ss"}}"#;
+        let new = create(body).unwrap();
+        assert_eq!(new.settings.authorization, Authorization::Basic { username: "u".to_owned() });
+        assert_eq!(new.credential.as_ref().map(|c| c.expose()), Some("p4ss"));
+        assert!(!format!("{new:?}").contains("p4ss"));
+    }
+
+    #[test]
+    fn update_changes_what_is_given_and_null_resets() {
+        let mut settings = EndpointSettings::with_defaults("https://example.com/".to_owned());
+        settings.name = Some("old".to_owned());
+        settings.timeout_seconds = 3;
+        let mut status = EndpointStatus::Paused;
+        let body = br#"{"name":null,"timeout_seconds":null,"retry":{"schedule_seconds":[5,10]}}"#;
+        let changes = EndpointChanges::from_body(body, &AddressPolicy::default()).unwrap();
+        assert_eq!(changes.apply(&mut settings, &mut status), Patch::Keep);
+        assert_eq!(settings.name, None);
+        assert_eq!(settings.timeout_seconds, TIMEOUT_SECONDS_DEFAULT);
+        assert_eq!(settings.retry, RetryPolicy { max_attempts: 3, schedule_seconds: Some(vec![5, 10]) });
+        assert_eq!((settings.url.as_str(), status), ("https://example.com/", EndpointStatus::Paused));
+    }
+}

@@ -1,0 +1,85 @@
+//! Which endpoints an event reaches.
+
+use super::endpoint::Endpoint;
+use super::event::Event;
+
+/// Whether the event reaches the endpoint: it is named (where the event names endpoints), its subscription matches, and the channels meet.
+///
+/// The endpoint's status plays no part: a paused endpoint's events are recorded as skipped.
+#[must_use]
+pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
+    let settings = &endpoint.settings;
+    let named = event.endpoint_ids.is_empty() || event.endpoint_ids.contains(&endpoint.id);
+    let subscribed =
+        settings.event_types.is_empty() || settings.event_types.iter().any(|pattern| pattern.matches(&event.event_type));
+    let channels_meet = event.channels.is_empty()
+        || settings.channels.is_empty()
+        || event.channels.iter().any(|channel| settings.channels.contains(channel));
+    named && subscribed && channels_meet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::{EndpointSettings, EndpointStatus, Signing};
+    use crate::domain::event::NewEvent;
+    use crate::domain::id::{EndpointId, EventId, KeyId, TenantId};
+    use crate::domain::tenant::{Mode, Scope};
+    use jiff::Timestamp;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn scope() -> Scope {
+        Scope { tenant_id: TenantId::from_parts(NOW, [0; 10]), mode: Mode::Live }
+    }
+
+    fn endpoint(entropy: u8, patterns: &[&str], channels: &[&str]) -> Endpoint {
+        let mut settings = EndpointSettings::with_defaults("https://example.com/".to_owned());
+        settings.event_types = patterns.iter().map(|p| p.parse().unwrap()).collect();
+        settings.channels = channels.iter().map(|c| (*c).to_owned()).collect();
+        Endpoint {
+            id: EndpointId::from_parts(NOW, [entropy; 10]),
+            scope: scope(),
+            settings,
+            status: EndpointStatus::Active,
+            disabled_reason: None,
+            signing: Signing { secret_version: String::new(), created_at: NOW, previous_expires_at: None },
+            version: 1,
+            created_at: NOW,
+            created_by: KeyId::from_parts(NOW, [0; 10]),
+            updated_at: NOW,
+            updated_by: None,
+        }
+    }
+
+    fn event(body: &str) -> Event {
+        NewEvent::from_body(body.as_bytes()).unwrap().accepted(EventId::from_parts(NOW, [0; 10]), scope(), NOW)
+    }
+
+    #[test]
+    fn endpoint_without_patterns_gets_everything_and_with_patterns_what_matches_one() {
+        let created = event(r#"{"type":"cases.created","data":{}}"#);
+        assert!(reaches(&created, &endpoint(1, &[], &[])));
+        assert!(reaches(&created, &endpoint(1, &["x", "cases.*"], &[])));
+        assert!(!reaches(&created, &endpoint(1, &["x", "cases.tasks.*"], &[])));
+    }
+
+    #[test]
+    fn channels_restrict_only_where_both_sides_have_some() {
+        let to_a = event(r#"{"type":"t","data":{},"channels":["a"]}"#);
+        let to_all = event(r#"{"type":"t","data":{}}"#);
+        assert!(reaches(&to_a, &endpoint(1, &[], &["b", "a"])));
+        assert!(reaches(&to_a, &endpoint(1, &[], &[])));
+        assert!(!reaches(&to_a, &endpoint(1, &[], &["b"])));
+        assert!(reaches(&to_all, &endpoint(1, &[], &["b"])));
+    }
+
+    #[test]
+    fn named_endpoints_still_need_the_subscription() {
+        let wanted = endpoint(1, &["t"], &[]);
+        let named = event(&format!(r#"{{"type":"t","data":{{}},"endpoint_ids":["{}"]}}"#, wanted.id));
+        assert!(reaches(&named, &wanted));
+        assert!(!reaches(&named, &endpoint(2, &["t"], &[])));
+        assert!(!reaches(&named, &endpoint(1, &["u"], &[])));
+    }
+}

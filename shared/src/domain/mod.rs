@@ -1,0 +1,20 @@
+//! What Outhook talks about, as types and pure decisions: no IO, no clock, no randomness.
+//!
+//! Reading order: [`id`], [`event_type`], [`event`], [`endpoint`], [`attempt`], [`delivery`], then the decisions [`matching`], [`retry`] and [`payload`].
+
+pub mod address;
+pub mod api_key;
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod endpoint_input;
+pub mod event;
+pub mod event_type;
+pub mod id;
+pub mod json;
+pub mod matching;
+pub mod payload;
+pub mod retry;
+pub mod tenant;
+pub mod time;
+pub mod validation;

@@ -1,0 +1,73 @@
+//! Times as callers see them: RFC 3339 in UTC with milliseconds, `2026-11-21T09:30:00.000Z`.
+
+use jiff::Timestamp;
+
+/// Writes a time the way every answer and every webhook does.
+#[must_use]
+pub fn format(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// Reads an RFC 3339 time with any offset, to the millisecond.
+///
+/// # Errors
+/// The rule as text, for the field's error.
+pub fn parse(text: &str) -> Result<Timestamp, String> {
+    const RULE: &str = "must be an RFC 3339 time such as 2026-11-21T09:30:00Z";
+    let parsed: Timestamp = text.parse().map_err(|_| RULE.to_owned())?;
+    Timestamp::from_millisecond(parsed.as_millisecond()).map_err(|_| RULE.to_owned())
+}
+
+/// `at` moved by whole seconds; at the ends of time it stays there.
+#[must_use]
+pub fn plus_seconds(at: Timestamp, seconds: i64) -> Timestamp {
+    at.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(at)
+}
+
+/// For serde's `with`: times in answers.
+pub mod rfc3339 {
+    use jiff::Timestamp;
+    use serde::Serializer;
+
+    /// Writes the time as text.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::format(*at))
+    }
+}
+
+/// For serde's `with`: optional times in answers, absent ones as `null`.
+pub mod rfc3339_option {
+    use jiff::Timestamp;
+    use serde::Serializer;
+
+    /// Writes the time as text or `null`.
+    ///
+    /// # Errors
+    /// The serializer's.
+    #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
+    pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => serializer.serialize_str(&super::format(*at)),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc_with_milliseconds() {
+        assert_eq!(format(parse("2026-11-21T10:30:00.1239+01:00").unwrap()), "2026-11-21T09:30:00.123Z");
+    }
+
+    #[test]
+    fn times_without_an_offset_are_refused() {
+        assert!(parse("2026-11-21T10:30:00").is_err());
+        assert!(parse("yesterday").is_err());
+    }
+}
