@@ -1,0 +1,151 @@
+//! Configuration: environment variables, read once at the start into a typed struct. A wrong one stops the start.
+//!
+//! The variables are set by `template.yaml`; a test holds the two and `docs/configuration.md` equal.
+
+use crate::domain::address::AddressPolicy;
+
+/// What every part of Outhook is told from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `TABLE_NAME`: the DynamoDB table.
+    pub table_name: String,
+    /// `EVENTS_QUEUE_URL`: where events go in.
+    pub events_queue_url: String,
+    /// `RETRIES_QUEUE_URL`: attempts that do not come straight from an event.
+    pub retries_queue_url: String,
+    /// `DEAD_LETTER_QUEUE_URL`: messages that nobody can understand.
+    pub dead_letter_queue_url: String,
+    /// `SECRETS_PREFIX`: what the names of all secrets of this stack begin with, without a slash at the end.
+    pub secrets_prefix: String,
+    /// `ROOT_KEY_SECRET_NAME`: the secret that holds the operator's root key.
+    pub root_key_secret_name: String,
+    /// `RETENTION_DAYS`: how long events and deliveries are kept, 1 to 365.
+    pub retention_days: u32,
+    /// `ALLOW_HTTP` and `ALLOWED_RANGES`: what receivers are allowed beyond public https ones.
+    pub addresses: AddressPolicy,
+}
+
+/// A variable that is missing or wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("environment variable {variable} is {value}; it must be {rule}")]
+pub struct ConfigError {
+    variable: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+/// Every variable that [`Config::read`] asks for.
+pub const VARIABLES: &[&str] = &[
+    "TABLE_NAME",
+    "EVENTS_QUEUE_URL",
+    "RETRIES_QUEUE_URL",
+    "DEAD_LETTER_QUEUE_URL",
+    "SECRETS_PREFIX",
+    "ROOT_KEY_SECRET_NAME",
+    "RETENTION_DAYS",
+    "ALLOW_HTTP",
+    "ALLOWED_RANGES",
+];
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// The first variable that is missing or wrong, with its value and its rule.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    /// Reads the variables from wherever `lookup` finds them.
+    ///
+    /// # Errors
+    /// The first variable that is missing or wrong, with its value and its rule.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |variable: &'static str, rule| match lookup(variable) {
+            Some(value) if !value.trim().is_empty() => Ok(value),
+            found => Err(ConfigError { variable, value: shown(found), rule }),
+        };
+        let retention_days = parse(&lookup, "RETENTION_DAYS", "a whole number of days from 1 to 365", |value| {
+            value.parse().ok().filter(|days| (1..=365).contains(days))
+        })?;
+        let allow_http = parse(&lookup, "ALLOW_HTTP", "true or false", |value| value.parse().ok())?;
+        let ranges_rule = "a comma-separated list of ranges such as 10.0.0.0/8, or empty";
+        let allowed_ranges = match lookup("ALLOWED_RANGES") {
+            None => Vec::new(),
+            Some(value) => value
+                .split(',')
+                .map(str::trim)
+                .filter(|range| !range.is_empty())
+                .map(|range| range.parse().ok())
+                .collect::<Option<_>>()
+                .ok_or(ConfigError { variable: "ALLOWED_RANGES", value: shown(Some(value)), rule: ranges_rule })?,
+        };
+        Ok(Self {
+            table_name: text("TABLE_NAME", "the name of the DynamoDB table")?,
+            events_queue_url: text("EVENTS_QUEUE_URL", "the URL of the events queue")?,
+            retries_queue_url: text("RETRIES_QUEUE_URL", "the URL of the retries queue")?,
+            dead_letter_queue_url: text("DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue")?,
+            secrets_prefix: text("SECRETS_PREFIX", "what the names of this stack's secrets begin with")?,
+            root_key_secret_name: text("ROOT_KEY_SECRET_NAME", "the name of the secret with the root key")?,
+            retention_days,
+            addresses: AddressPolicy { allow_http, allowed_ranges },
+        })
+    }
+}
+
+fn parse<T>(
+    lookup: &impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    rule: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, ConfigError> {
+    let value = lookup(variable);
+    value.as_deref().and_then(|value| parse(value.trim())).ok_or(ConfigError { variable, value: shown(value), rule })
+}
+
+fn shown(value: Option<String>) -> String {
+    value.map_or_else(|| "not set".to_owned(), |value| format!("{value:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        Some(match name {
+            "RETENTION_DAYS" => "30".to_owned(),
+            "ALLOW_HTTP" => "false".to_owned(),
+            "ALLOWED_RANGES" => "10.0.0.0/8, ::1/128".to_owned(),
+            other => format!("the {other}"),
+        })
+    }
+
+    #[test]
+    fn every_variable_is_read_and_listed() {
+        let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
+        let config = Config::read(|name| {
+            asked.borrow_mut().insert(name.to_owned());
+            lookup(name)
+        })
+        .unwrap();
+        assert_eq!(config.addresses.allowed_ranges.len(), 2);
+        assert_eq!(asked.into_inner(), VARIABLES.iter().map(|v| (*v).to_owned()).collect());
+    }
+
+    #[test]
+    fn wrong_variable_is_named_with_its_value_and_its_rule() {
+        for (variable, value, rule) in [
+            ("RETENTION_DAYS", "0", "from 1 to 365"),
+            ("ALLOW_HTTP", "yes", "true or false"),
+            ("ALLOWED_RANGES", "10.0.0.0", "list of ranges"),
+            ("TABLE_NAME", " ", "DynamoDB table"),
+        ] {
+            let error = Config::read(|name| if name == variable { Some(value.to_owned()) } else { lookup(name) });
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains(variable) && text.contains(value) && text.contains(rule), "{text}");
+        }
+        let error = Config::read(|name| lookup(name).filter(|_| name != "TABLE_NAME")).unwrap_err();
+        assert!(error.to_string().contains("not set"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Many items with few calls: conditional writes of up to 25 and reads of up to 100 at once.
+//!
+//! Conditional writes go as PartiQL statements. `BatchWriteItem` knows no conditions, and a transaction costs twice; a batch of statements
+//! costs what single writes cost, and each statement has its own condition and its own result.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, BatchStatementResponse, KeysAndAttributes,
+};
+
+use super::keys::{Key, PK, SK};
+use super::{Item, Store, key_item};
+use crate::aws_error::AwsError;
+
+/// The most statements of one call (DynamoDB, `BatchExecuteStatement`).
+const STATEMENTS_MAX: usize = 25;
+/// The most keys of one call (DynamoDB, `BatchGetItem`).
+const KEYS_MAX: usize = 100;
+/// How often what a batch left undone is asked for again.
+const TRIES_MAX: u32 = 5;
+/// The wait before the first of those tries; doubles with each.
+const TRY_AGAIN_MILLISECONDS: u64 = 25;
+/// The largest batch of writes, in bytes of items as DynamoDB counts them, roughly.
+const WRITE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+/// One conditional write. No two writes of a batch may name the same item.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Puts an item unless there is one under its key.
+    Insert(Item),
+    /// Changes an item of which these conditions hold.
+    Update {
+        /// Which item.
+        key: Key,
+        /// Attributes and their new values, by name.
+        set: Vec<(&'static str, AttributeValue)>,
+        /// Attributes that go.
+        remove: Vec<&'static str>,
+        /// Attributes and the values that they must have.
+        only_if: Vec<(&'static str, AttributeValue)>,
+    },
+}
+
+/// What became of a write.
+#[derive(Clone, Debug)]
+pub enum Recorded {
+    /// Written.
+    Done,
+    /// The condition did not hold: there is an item already, or it has moved on.
+    Refused,
+    /// Not written, or not known to be.
+    Failed(AwsError),
+}
+
+impl Store {
+    /// Carries out conditional writes, 25 a call. The results stand in the order of the writes; each is its own.
+    ///
+    /// Repeating is safe: what was written is then refused.
+    pub async fn record(&self, writes: &[Write]) -> Vec<Recorded> {
+        let statements: Vec<_> = writes.iter().map(|write| self.statement(write)).collect();
+        let sizes: Vec<_> = writes.iter().map(approximate_bytes).collect();
+        let mut results = Vec::with_capacity(writes.len());
+        let mut start = 0;
+        while start < statements.len() {
+            let end = chunk_end(&sizes, start);
+            results.extend(self.execute(&statements[start..end]).await);
+            start = end;
+        }
+        results
+    }
+
+    async fn execute(&self, statements: &[Result<BatchStatementRequest, AwsError>]) -> Vec<Recorded> {
+        let mut results: Vec<Option<Recorded>> =
+            statements.iter().map(|s| s.as_ref().err().map(|error| Recorded::Failed(error.clone()))).collect();
+        for attempt in 0..TRIES_MAX {
+            let open: Vec<usize> = (0..results.len()).filter(|i| is_open(results[*i].as_ref())).collect();
+            if open.is_empty() {
+                break;
+            }
+            if attempt > 0 {
+                back_off(attempt).await;
+            }
+            let batch = open.iter().filter_map(|i| statements[*i].as_ref().ok().cloned()).collect();
+            let answer = self.client.batch_execute_statement().set_statements(Some(batch)).send().await;
+            match answer {
+                Ok(answer) => {
+                    for (index, response) in open.into_iter().zip(answer.responses.unwrap_or_default()) {
+                        results[index] = Some(outcome(&response));
+                    }
+                }
+                Err(error) => {
+                    let error = AwsError::from_sdk("dynamodb:BatchExecuteStatement", &error);
+                    for index in open {
+                        results[index] = Some(Recorded::Failed(error.clone()));
+                    }
+                    break;
+                }
+            }
+        }
+        let unanswered = || Recorded::Failed(AwsError::gave_up("dynamodb:BatchExecuteStatement"));
+        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+    }
+
+    fn statement(&self, write: &Write) -> Result<BatchStatementRequest, AwsError> {
+        let table = &self.table;
+        let (statement, parameters) = match write {
+            Write::Insert(item) => {
+                let mut attributes: Vec<_> = item.iter().collect();
+                attributes.sort_by_key(|(name, _)| name.as_str());
+                let fields: Vec<_> = attributes.iter().map(|(name, _)| format!("'{name}': ?")).collect();
+                let parameters = attributes.into_iter().map(|(_, value)| value.clone()).collect();
+                (format!(r#"INSERT INTO "{table}" VALUE {{{}}}"#, fields.join(", ")), parameters)
+            }
+            Write::Update { key, set, remove, only_if } => {
+                let mut statement = format!(r#"UPDATE "{table}""#);
+                let mut parameters = Vec::new();
+                for (name, value) in set {
+                    statement.push_str(&format!(r#" SET "{name}" = ?"#));
+                    parameters.push(value.clone());
+                }
+                for name in remove {
+                    statement.push_str(&format!(r#" REMOVE "{name}""#));
+                }
+                statement.push_str(&format!(r#" WHERE "{PK}" = ? AND "{SK}" = ?"#));
+                parameters.extend([AttributeValue::S(key.pk.clone()), AttributeValue::S(key.sk.clone())]);
+                for (name, value) in only_if {
+                    statement.push_str(&format!(r#" AND "{name}" = ?"#));
+                    parameters.push(value.clone());
+                }
+                (statement, parameters)
+            }
+        };
+        BatchStatementRequest::builder()
+            .statement(statement)
+            .set_parameters(Some(parameters))
+            .build()
+            .map_err(|error| AwsError::unreadable("dynamodb:BatchExecuteStatement", error))
+    }
+
+    /// Reads many items, 100 a call, each key once. What is not there is not in the answer.
+    pub(super) async fn get_many(&self, keys: &[Key], consistent: bool) -> Result<HashMap<Key, Item>, AwsError> {
+        const OPERATION: &str = "dynamodb:BatchGetItem";
+        let mut seen = HashSet::new();
+        let distinct: Vec<_> = keys.iter().filter(|key| seen.insert(*key)).collect();
+        let mut found = HashMap::new();
+        for chunk in distinct.chunks(KEYS_MAX) {
+            let mut open: Vec<Item> = chunk.iter().map(|key| key_item(key)).collect();
+            for attempt in 0..=TRIES_MAX {
+                if open.is_empty() {
+                    break;
+                }
+                if attempt == TRIES_MAX {
+                    return Err(AwsError::gave_up(OPERATION));
+                }
+                if attempt > 0 {
+                    back_off(attempt).await;
+                }
+                let wanted = KeysAndAttributes::builder()
+                    .set_keys(Some(std::mem::take(&mut open)))
+                    .consistent_read(consistent)
+                    .build()
+                    .map_err(|error| AwsError::unreadable(OPERATION, error))?;
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.table, wanted)
+                    .send()
+                    .await
+                    .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
+                for item in answer.responses.unwrap_or_default().into_values().flatten() {
+                    if let Some(key) = key_of(&item) {
+                        found.insert(key, item);
+                    }
+                }
+                let left = answer.unprocessed_keys.unwrap_or_default().into_values();
+                open = left.flat_map(|left| left.keys).collect();
+            }
+        }
+        Ok(found)
+    }
+}
+
+pub(super) fn key_of(item: &Item) -> Option<Key> {
+    let pk = item.get(PK)?.as_s().ok()?.clone();
+    let sk = item.get(SK)?.as_s().ok()?.clone();
+    Some(Key { pk, sk })
+}
+
+fn is_open(result: Option<&Recorded>) -> bool {
+    match result {
+        None => true,
+        Some(Recorded::Failed(error)) => error.retryable,
+        Some(Recorded::Done | Recorded::Refused) => false,
+    }
+}
+
+fn outcome(response: &BatchStatementResponse) -> Recorded {
+    let Some(error) = response.error() else { return Recorded::Done };
+    match error.code() {
+        Some(BatchStatementErrorCodeEnum::DuplicateItem | BatchStatementErrorCodeEnum::ConditionalCheckFailed) => {
+            Recorded::Refused
+        }
+        code => {
+            let code = code.map_or("Unknown", |code| code.as_str());
+            let message = error.message().unwrap_or_default();
+            Recorded::Failed(AwsError::in_batch("dynamodb:BatchExecuteStatement", code, message))
+        }
+    }
+}
+
+async fn back_off(attempt: u32) {
+    let milliseconds = TRY_AGAIN_MILLISECONDS.saturating_mul(1 << attempt.min(6));
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+/// The end of the longest run of writes from `start` that fits one call; at least one write.
+fn chunk_end(sizes: &[usize], start: usize) -> usize {
+    let mut bytes = 0;
+    let mut end = start;
+    while end < sizes.len() && end - start < STATEMENTS_MAX {
+        bytes += sizes[end];
+        if bytes > WRITE_BYTES_MAX && end > start {
+            break;
+        }
+        end += 1;
+    }
+    end
+}
+
+fn approximate_bytes(write: &Write) -> usize {
+    match write {
+        Write::Insert(item) => item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
+        Write::Update { set, .. } => set.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
+    }
+}
+
+fn value_bytes(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.len(),
+        AttributeValue::B(blob) => blob.as_ref().len(),
+        AttributeValue::L(values) => values.iter().map(|value| value_bytes(value) + 1).sum(),
+        AttributeValue::M(values) => values.iter().map(|(name, value)| name.len() + value_bytes(value) + 1).sum(),
+        _ => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_keep_both_limits_and_always_move_on() {
+        assert_eq!(chunk_end(&[1; 60], 0), 25);
+        assert_eq!(chunk_end(&[1; 60], 50), 60);
+        assert_eq!(chunk_end(&[WRITE_BYTES_MAX, 1, 1], 0), 1);
+        assert_eq!(chunk_end(&[WRITE_BYTES_MAX + 1, 1], 0), 1);
+    }
+}

@@ -1,0 +1,256 @@
+//! Endpoints, the uids that name them, and the tenant's counters: always changed together, in one transaction.
+
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use serde::{Deserialize, Serialize};
+
+use super::cursor::Page;
+use super::transaction::Committed;
+use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
+use crate::aws_error::AwsError;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::EndpointId;
+use crate::domain::tenant::{Mode, Scope};
+
+const OPERATION: &str = "dynamodb:TransactWriteItems";
+/// How many pages of DynamoDB's (1 MB each) one reading of a tenant's endpoints may take: some 10,000 endpoints with everything set.
+const PAGES_MAX: usize = 64;
+
+/// What became of a new endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointCreated {
+    /// It gets events from now on.
+    Yes,
+    /// The tenant has its maximum, or is gone.
+    LimitReached,
+    /// Another endpoint has the uid.
+    UidTaken,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointChanged {
+    /// It is in force from the next event on.
+    Yes,
+    /// Somebody else changed or deleted the endpoint since it was read.
+    Stale,
+    /// Another endpoint has the uid.
+    UidTaken,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UidItem {
+    endpoint_id: EndpointId,
+}
+
+impl Store {
+    /// Keeps a new endpoint: counted against the tenant's maximum, its uid taken, its secret no longer to be removed.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn create_endpoint(&self, endpoint: &Endpoint) -> Result<EndpointCreated, AwsError> {
+        let scope = endpoint.scope;
+        let count = counter(scope.mode);
+        let mut parts = vec![
+            self.put_endpoint(endpoint, "attribute_not_exists(PK)", None)?,
+            self.change_tenant(scope, 1, Some(&format!("{count} < max_endpoints")))?,
+            self.delete(&keys::removal(endpoint.id))?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            parts.push(self.take_uid(scope, uid, endpoint.id)?);
+        }
+        Ok(match self.transact(parts).await? {
+            Committed::Yes => EndpointCreated::Yes,
+            Committed::Refused(parts) if parts.contains(&3) => EndpointCreated::UidTaken,
+            Committed::Refused(_) => EndpointCreated::LimitReached,
+        })
+    }
+
+    /// Replaces an endpoint that was read as `before` by `after`, whose version is one higher.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn update_endpoint(&self, before: &Endpoint, after: &Endpoint) -> Result<EndpointChanged, AwsError> {
+        let scope = before.scope;
+        let mut parts = vec![
+            self.put_endpoint(after, "version = :version", Some(before.version))?,
+            self.change_tenant(scope, 0, None)?,
+        ];
+        let (old, new) = (&before.settings.uid, &after.settings.uid);
+        if old != new {
+            if let Some(uid) = new {
+                parts.push(self.take_uid(scope, uid, after.id)?);
+            }
+            if let Some(uid) = old {
+                parts.push(self.delete(&keys::uid(scope, uid))?);
+            }
+        }
+        Ok(match self.transact(parts).await? {
+            Committed::Yes => EndpointChanged::Yes,
+            Committed::Refused(parts) if parts.contains(&0) => EndpointChanged::Stale,
+            Committed::Refused(_) => EndpointChanged::UidTaken,
+        })
+    }
+
+    /// Deletes an endpoint that was read as `endpoint`, and notes that its secret is to be removed.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn delete_endpoint(&self, endpoint: &Endpoint, now: jiff::Timestamp) -> Result<EndpointChanged, AwsError> {
+        let scope = endpoint.scope;
+        let removed = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::endpoint(scope, endpoint.id))))
+            .condition_expression("version = :version")
+            .expression_attribute_values(":version", number(endpoint.version))
+            .build();
+        let mut parts = vec![
+            TransactWriteItem::builder().delete(built(removed)?).build(),
+            self.change_tenant(scope, -1, None)?,
+            self.put(self.removal_item(scope, endpoint.id, now)?, None)?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            parts.push(self.delete(&keys::uid(scope, uid))?);
+        }
+        Ok(match self.transact(parts).await? {
+            Committed::Yes => EndpointChanged::Yes,
+            Committed::Refused(_) => EndpointChanged::Stale,
+        })
+    }
+
+    /// Reads an endpoint as it is now.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn endpoint(&self, scope: Scope, id: EndpointId) -> Result<Option<Endpoint>, AwsError> {
+        self.get(&keys::endpoint(scope, id), true).await
+    }
+
+    /// Which endpoint has this uid.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn endpoint_id_of_uid(&self, scope: Scope, uid: &str) -> Result<Option<EndpointId>, AwsError> {
+        Ok(self.get::<UidItem>(&keys::uid(scope, uid), true).await?.map(|item| item.endpoint_id))
+    }
+
+    /// A page of the endpoints that `keep` keeps, oldest first, from behind `after`.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn list_endpoints(
+        &self,
+        scope: Scope,
+        after: Option<EndpointId>,
+        limit: usize,
+        keep: impl Fn(&Endpoint) -> bool,
+    ) -> Result<Page<Endpoint>, AwsError> {
+        let mut kept = Vec::new();
+        let mut start = after.map(|id| key_item(&keys::endpoint(scope, id)));
+        for _ in 0..PAGES_MAX {
+            let (endpoints, next) = self.query_endpoints(scope, start, Some(limit + 1)).await?;
+            kept.extend(endpoints.into_iter().filter(&keep));
+            start = next;
+            if kept.len() > limit || start.is_none() {
+                break;
+            }
+        }
+        Ok(Page::cut(kept, limit, |endpoint| endpoint.id))
+    }
+
+    /// All endpoints of a tenant in one mode, oldest first.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn all_endpoints(&self, scope: Scope) -> Result<Vec<Endpoint>, AwsError> {
+        let mut all = Vec::new();
+        let mut start = None;
+        for _ in 0..PAGES_MAX {
+            let (endpoints, next) = self.query_endpoints(scope, start, None).await?;
+            all.extend(endpoints);
+            start = next;
+            if start.is_none() {
+                return Ok(all);
+            }
+        }
+        Err(AwsError::unreadable("dynamodb:Query", "a tenant has more endpoints than fit"))
+    }
+
+    async fn query_endpoints(
+        &self,
+        scope: Scope,
+        start: Option<Item>,
+        limit: Option<usize>,
+    ) -> Result<(Vec<Endpoint>, Option<Item>), AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
+            .expression_attribute_values(":pk", text(keys::endpoints_partition(scope)))
+            .expression_attribute_values(":prefix", text(keys::ENDPOINT_PREFIX))
+            .consistent_read(true)
+            .set_limit(limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+        let endpoints = answer.items.unwrap_or_default().into_iter().map(from_item).collect::<Result<_, _>>()?;
+        Ok((endpoints, answer.last_evaluated_key))
+    }
+
+    fn put_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        condition: &str,
+        version: Option<u64>,
+    ) -> Result<TransactWriteItem, AwsError> {
+        let item = to_item(&keys::endpoint(endpoint.scope, endpoint.id), endpoint)?;
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(condition);
+        let put = match version {
+            Some(version) => put.expression_attribute_values(":version", number(version)),
+            None => put,
+        };
+        Ok(TransactWriteItem::builder().put(built(put.build())?).build())
+    }
+
+    /// Counts a change of the tenant's endpoints, so that nobody goes on with what they have cached.
+    fn change_tenant(&self, scope: Scope, added: i32, condition: Option<&str>) -> Result<TransactWriteItem, AwsError> {
+        let condition = condition.map_or_else(|| "attribute_exists(PK)".to_owned(), |c| format!("attribute_exists(PK) AND {c}"));
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::tenant(scope.tenant_id))))
+            .update_expression(format!("ADD {} :added, {}_endpoints_version :one", counter(scope.mode), scope.mode))
+            .condition_expression(condition)
+            .expression_attribute_values(":added", number(added))
+            .expression_attribute_values(":one", number(1))
+            .build();
+        Ok(TransactWriteItem::builder().update(built(update)?).build())
+    }
+
+    fn take_uid(&self, scope: Scope, uid: &str, endpoint_id: EndpointId) -> Result<TransactWriteItem, AwsError> {
+        self.put(to_item(&keys::uid(scope, uid), &UidItem { endpoint_id })?, Some("attribute_not_exists(PK)"))
+    }
+
+    fn put(&self, item: Item, condition: Option<&str>) -> Result<TransactWriteItem, AwsError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .set_condition_expression(condition.map(str::to_owned))
+            .build();
+        Ok(TransactWriteItem::builder().put(built(put)?).build())
+    }
+
+    fn delete(&self, key: &keys::Key) -> Result<TransactWriteItem, AwsError> {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key_item(key))).build();
+        Ok(TransactWriteItem::builder().delete(built(delete)?).build())
+    }
+}
+
+fn counter(mode: Mode) -> String {
+    format!("{mode}_endpoint_count")
+}
+
+fn built<T>(part: Result<T, BuildError>) -> Result<T, AwsError> {
+    part.map_err(|error| AwsError::unreadable(OPERATION, error))
+}

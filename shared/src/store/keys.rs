@@ -1,0 +1,214 @@
+//! The key design: every key in the table is made here and nowhere else.
+//!
+//! | item | PK | SK |
+//! | --- | --- | --- |
+//! | tenant, with its counters | `TENANT#ten` | `META` |
+//! | API key | `TENANT#ten` | `KEY#sha256` |
+//! | endpoint | `TENANT#ten#mode` | `ENDPOINT#ep` |
+//! | uid | `TENANT#ten#mode` | `UID#uid` |
+//! | event | `EVENTS#ten#mode#shard` | `evt` |
+//! | delivery | `DELIVERIES#ep#shard` | `evt` |
+//! | idempotency | `IDEMPOTENCY#ten#mode#sha256` | `META` |
+//! | secret to remove | `REMOVAL#ep` | `META` |
+//!
+//! The sparse index GSI1 holds what needs attention and nothing else: `DUE#shard` by the time the sweeper should look, and `FAILED#ep` by
+//! event id for deliveries that failed or were skipped. A delivery that succeeds at once never enters it.
+//!
+//! A partition takes 1,000 writes a second. Events and deliveries are spread over shards by a hash of the event id, so that one tenant or one
+//! endpoint can exceed that; because shards share the order of their sort keys, readers merge them and a page's cursor is one sort key.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::domain::api_key::KeyHash;
+use crate::domain::id::{EndpointId, EventId, TenantId};
+use crate::domain::tenant::Scope;
+use crate::domain::time;
+
+/// The partition key's attribute.
+pub const PK: &str = "PK";
+/// The sort key's attribute.
+pub const SK: &str = "SK";
+/// The sparse index.
+pub const INDEX: &str = "GSI1";
+/// The sparse index's partition key.
+pub const INDEX_PK: &str = "GSI1PK";
+/// The sparse index's sort key.
+pub const INDEX_SK: &str = "GSI1SK";
+/// The attribute that DynamoDB's TTL reads, in seconds of the epoch.
+pub const TTL: &str = "expires_at";
+
+/// How many partitions one tenant's events are spread over.
+pub const EVENT_SHARDS: u8 = 4;
+/// How many partitions one endpoint's deliveries are spread over.
+pub const DELIVERY_SHARDS: u8 = 2;
+/// How many partitions what is due is spread over.
+pub const DUE_SHARDS: u8 = 4;
+
+/// What all endpoints' sort keys begin with.
+pub const ENDPOINT_PREFIX: &str = "ENDPOINT#";
+/// What all API keys' sort keys begin with.
+pub const API_KEY_PREFIX: &str = "KEY#";
+
+const META: &str = "META";
+
+/// A primary key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The partition.
+    pub pk: String,
+    /// The item in it.
+    pub sk: String,
+}
+
+/// A tenant, which also is the head of its endpoint list: counters and version.
+#[must_use]
+pub fn tenant(id: TenantId) -> Key {
+    Key { pk: tenant_partition(id), sk: META.to_owned() }
+}
+
+/// The partition of a tenant and its API keys.
+#[must_use]
+pub fn tenant_partition(id: TenantId) -> String {
+    format!("TENANT#{id}")
+}
+
+/// An API key.
+#[must_use]
+pub fn api_key(tenant_id: TenantId, hash: &KeyHash) -> Key {
+    Key { pk: tenant_partition(tenant_id), sk: format!("{API_KEY_PREFIX}{}", hash.as_str()) }
+}
+
+/// The partition of a tenant's endpoints in one mode.
+#[must_use]
+pub fn endpoints_partition(scope: Scope) -> String {
+    format!("TENANT#{}#{}", scope.tenant_id, scope.mode)
+}
+
+/// An endpoint.
+#[must_use]
+pub fn endpoint(scope: Scope, id: EndpointId) -> Key {
+    Key { pk: endpoints_partition(scope), sk: format!("{ENDPOINT_PREFIX}{id}") }
+}
+
+/// The owner of a uid.
+#[must_use]
+pub fn uid(scope: Scope, uid: &str) -> Key {
+    Key { pk: endpoints_partition(scope), sk: format!("UID#{uid}") }
+}
+
+/// An event.
+#[must_use]
+pub fn event(scope: Scope, id: EventId) -> Key {
+    Key { pk: events_partition(scope, shard_of(&id.to_bytes(), EVENT_SHARDS)), sk: id.to_string() }
+}
+
+/// One of the partitions of a tenant's events in one mode.
+#[must_use]
+pub fn events_partition(scope: Scope, shard: u8) -> String {
+    format!("EVENTS#{}#{}#{shard}", scope.tenant_id, scope.mode)
+}
+
+/// A delivery.
+#[must_use]
+pub fn delivery(endpoint_id: EndpointId, event_id: EventId) -> Key {
+    let shard = shard_of(&event_id.to_bytes(), DELIVERY_SHARDS);
+    Key { pk: deliveries_partition(endpoint_id, shard), sk: event_id.to_string() }
+}
+
+/// One of the partitions of an endpoint's deliveries.
+#[must_use]
+pub fn deliveries_partition(endpoint_id: EndpointId, shard: u8) -> String {
+    format!("DELIVERIES#{endpoint_id}#{shard}")
+}
+
+/// What is known of an idempotency key. Hashed, because callers' keys may hold anything.
+#[must_use]
+pub fn idempotency(scope: Scope, key: &str) -> Key {
+    let hash = hex::encode(Sha256::digest(key.as_bytes()));
+    Key { pk: format!("IDEMPOTENCY#{}#{}#{hash}", scope.tenant_id, scope.mode), sk: META.to_owned() }
+}
+
+/// A note that an endpoint's secret is to be removed unless the endpoint exists.
+#[must_use]
+pub fn removal(endpoint_id: EndpointId) -> Key {
+    Key { pk: format!("REMOVAL#{endpoint_id}"), sk: META.to_owned() }
+}
+
+/// The index partition of what is due, for a delivery or a removal of this endpoint.
+#[must_use]
+pub fn due_partition_of(endpoint_id: EndpointId, event_id: Option<EventId>) -> String {
+    let mut bytes = endpoint_id.to_bytes().to_vec();
+    bytes.extend(event_id.map(|id| id.to_bytes()).unwrap_or_default());
+    due_partition(shard_of(&bytes, DUE_SHARDS))
+}
+
+/// One of the index partitions of what is due.
+#[must_use]
+pub fn due_partition(shard: u8) -> String {
+    format!("DUE#{shard}")
+}
+
+/// The index sort key of what is due: sorts as time does.
+#[must_use]
+pub fn due_sort(at: Timestamp) -> String {
+    time::format(at)
+}
+
+/// The index partition of an endpoint's failed and skipped deliveries.
+#[must_use]
+pub fn failed_partition(endpoint_id: EndpointId) -> String {
+    format!("FAILED#{endpoint_id}")
+}
+
+/// FNV-1a: stable for ever, which a hash in a key has to be.
+fn shard_of(bytes: &[u8], shards: u8) -> u8 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    u8::try_from((hash >> 32) % u64::from(shards)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tenant::Mode;
+
+    fn event_id(n: u8) -> EventId {
+        EventId::from_parts(Timestamp::constant(1_700_000_000, 0), [n; 10])
+    }
+
+    #[test]
+    fn shards_share_the_load() {
+        let mut counts = [0; EVENT_SHARDS as usize];
+        for n in 0..=255 {
+            counts[shard_of(&event_id(n).to_bytes(), EVENT_SHARDS) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (32..=96).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn an_id_has_one_key_for_ever() {
+        // Keys are stored; a change here would lose what is in tables.
+        let scope = Scope { tenant_id: "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW".parse().unwrap(), mode: Mode::Test };
+        let key = event(scope, "evt_01HF7YAT004G2081040G208104".parse().unwrap());
+        assert_eq!(key.sk, "evt_01HF7YAT004G2081040G208104");
+        assert_eq!(key.pk, format!("EVENTS#ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW#test#{}", shard_of(&"evt_01HF7YAT004G2081040G208104".parse::<EventId>().unwrap().to_bytes(), 4)));
+        assert_eq!(shard_of(b"outhook", 4), 2);
+    }
+
+    #[test]
+    fn modes_share_no_key() {
+        let live = Scope { tenant_id: "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW".parse().unwrap(), mode: Mode::Live };
+        let test = Scope { mode: Mode::Test, ..live };
+        assert_ne!(event(live, event_id(1)), event(test, event_id(1)));
+        assert_ne!(idempotency(live, "k"), idempotency(test, "k"));
+        assert_ne!(endpoints_partition(live), endpoints_partition(test));
+    }
+
+    #[test]
+    fn due_times_sort_as_time_does() {
+        let early = Timestamp::constant(1_700_000_000, 0);
+        assert!(due_sort(early) < due_sort(time::plus_seconds(early, 1)));
+    }
+}

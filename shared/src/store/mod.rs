@@ -1,0 +1,90 @@
+//! The table: access patterns, one file per thing. Concrete, because conditions, paging and transactions are where the bugs are.
+//!
+//! Nothing outside this folder knows DynamoDB. Every call is bounded in time by the client and in size by DynamoDB's own limits, which the
+//! functions here split by.
+
+mod batch;
+pub mod cursor;
+pub mod deliveries;
+pub mod endpoints;
+pub mod events;
+pub mod idempotency;
+pub mod items;
+pub mod keys;
+pub mod removals;
+pub mod tenants;
+mod transaction;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use batch::{Recorded, Write};
+
+use crate::aws_error::AwsError;
+use keys::Key;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The table and the client that reaches it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+impl Store {
+    /// A store on the table of this name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Whether the table answers: reads one item that is not there.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), AwsError> {
+        let key = Key { pk: "PING".to_owned(), sk: "PING".to_owned() };
+        self.get::<serde::de::IgnoredAny>(&key, false).await.map(|_| ())
+    }
+
+    /// Reads one item.
+    async fn get<T: DeserializeOwned>(&self, key: &Key, consistent: bool) -> Result<Option<T>, AwsError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(key)))
+            .consistent_read(consistent)
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:GetItem", &error))?;
+        answer.item.map(from_item).transpose()
+    }
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn key_item(key: &Key) -> Item {
+    HashMap::from([(keys::PK.to_owned(), text(&key.pk)), (keys::SK.to_owned(), text(&key.sk))])
+}
+
+fn to_item(key: &Key, shape: &impl Serialize) -> Result<Item, AwsError> {
+    let mut item: Item = serde_dynamo::to_item(shape).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+    item.extend(key_item(key));
+    Ok(item)
+}
+
+fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, AwsError> {
+    serde_dynamo::from_item(item).map_err(|error| AwsError::unreadable("dynamodb:Get", error))
+}

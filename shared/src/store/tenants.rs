@@ -1,0 +1,180 @@
+//! Tenants and their API keys.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use serde::{Deserialize, Serialize};
+
+use super::batch::key_of;
+use super::items::TenantItem;
+use super::{Store, from_item, key_item, keys, text, to_item};
+use crate::aws_error::AwsError;
+use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash};
+use crate::domain::id::{KeyId, TenantId};
+use crate::domain::tenant::{Scope, Tenant};
+
+/// What became of a new API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAdded {
+    /// It opens its world from now on.
+    Yes,
+    /// There is no such tenant.
+    NoTenant,
+    /// The tenant has [`KEYS_PER_TENANT_MAX`] keys.
+    LimitReached,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyItem {
+    #[serde(flatten)]
+    key: ApiKey,
+    hash: KeyHash,
+}
+
+impl TenantItem {
+    /// Counts changes of the endpoints of this world.
+    #[must_use]
+    pub fn endpoints_version(&self, scope: Scope) -> u64 {
+        match scope.mode {
+            crate::domain::tenant::Mode::Live => self.live_endpoints_version,
+            crate::domain::tenant::Mode::Test => self.test_endpoints_version,
+        }
+    }
+}
+
+impl Store {
+    /// Keeps a new tenant. Its id is new, so there is nothing to meet.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn create_tenant(&self, tenant: Tenant) -> Result<(), AwsError> {
+        let key = keys::tenant(tenant.id);
+        let item = TenantItem {
+            tenant,
+            live_endpoint_count: 0,
+            live_endpoints_version: 0,
+            test_endpoint_count: 0,
+            test_endpoints_version: 0,
+        };
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&key, &item)?));
+        let answer = put.condition_expression("attribute_not_exists(PK)").send().await;
+        match answer {
+            Ok(_) => Ok(()),
+            // The SDK's own second try after a lost answer.
+            Err(error) if is_refused_put(&error) => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("dynamodb:PutItem", &error)),
+        }
+    }
+
+    /// Reads a tenant.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn tenant(&self, id: TenantId) -> Result<Option<TenantItem>, AwsError> {
+        self.get(&keys::tenant(id), true).await
+    }
+
+    /// Reads many tenants with one call per hundred, as they are now.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn tenants(&self, ids: &[TenantId]) -> Result<HashMap<TenantId, TenantItem>, AwsError> {
+        let wanted: Vec<_> = ids.iter().map(|id| keys::tenant(*id)).collect();
+        let mut found = HashMap::new();
+        for item in self.get_many(&wanted, true).await?.into_values() {
+            let tenant: TenantItem = from_item(item)?;
+            found.insert(tenant.tenant.id, tenant);
+        }
+        Ok(found)
+    }
+
+    /// Keeps a new API key of a tenant; of the key itself only its hash.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn add_key(&self, key: &ApiKey, secret: &ApiKeySecret) -> Result<KeyAdded, AwsError> {
+        if self.tenant(key.scope.tenant_id).await?.is_none() {
+            return Ok(KeyAdded::NoTenant);
+        }
+        if self.keys(key.scope.tenant_id).await?.len() >= KEYS_PER_TENANT_MAX {
+            return Ok(KeyAdded::LimitReached);
+        }
+        let hash = secret.hash();
+        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &KeyItem { key: key.clone(), hash })?;
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))?;
+        Ok(KeyAdded::Yes)
+    }
+
+    /// All keys of a tenant, oldest first. There are at most [`KEYS_PER_TENANT_MAX`], which is one page of DynamoDB's.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKey>, AwsError> {
+        let mut keys: Vec<_> = self.key_items(tenant_id).await?.into_iter().map(|item| item.key).collect();
+        keys.sort_by_key(|key| key.id);
+        Ok(keys)
+    }
+
+    /// Removes a key. Whether there was one. Instances that have it cached accept it for a few seconds more.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn delete_key(&self, tenant_id: TenantId, id: KeyId) -> Result<bool, AwsError> {
+        let Some(found) = self.key_items(tenant_id).await?.into_iter().find(|item| item.key.id == id) else {
+            return Ok(false);
+        };
+        let key = keys::api_key(tenant_id, &found.hash);
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&key)));
+        match delete.condition_expression("attribute_exists(PK)").send().await {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(error))
+                if matches!(error.err(), DeleteItemError::ConditionalCheckFailedException(_)) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(AwsError::from_sdk("dynamodb:DeleteItem", &error)),
+        }
+    }
+
+    /// The key and its tenant, if both exist: one call. Whether the key is still valid is for the caller to judge.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn authorise(&self, secret: &ApiKeySecret) -> Result<Option<(ApiKey, Tenant)>, AwsError> {
+        let tenant_id = secret.scope().tenant_id;
+        let tenant_key = keys::tenant(tenant_id);
+        let key_key = keys::api_key(tenant_id, &secret.hash());
+        let mut found = self.get_many(&[tenant_key.clone(), key_key.clone()], false).await?;
+        let (Some(tenant), Some(key)) = (found.remove(&tenant_key), found.remove(&key_key)) else { return Ok(None) };
+        let tenant: TenantItem = from_item(tenant)?;
+        let item: KeyItem = from_item(key)?;
+        Ok(Some((item.key, tenant.tenant)))
+    }
+
+    async fn key_items(&self, tenant_id: TenantId) -> Result<Vec<KeyItem>, AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
+            .expression_attribute_values(":pk", text(keys::tenant_partition(tenant_id)))
+            .expression_attribute_values(":prefix", text(keys::API_KEY_PREFIX))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+        answer.items.unwrap_or_default().into_iter().filter(|item| key_of(item).is_some()).map(from_item).collect()
+    }
+}
+
+fn is_refused_put<R>(error: &SdkError<PutItemError, R>) -> bool {
+    matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_)))
+}
