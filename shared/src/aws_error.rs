@@ -1,7 +1,7 @@
 //! A call to AWS that failed: which one, whether trying again can help, and the detail for the log.
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 /// A failed call to AWS. The detail is for logs and never goes to callers.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ impl AwsError {
             }
             _ => false,
         };
-        Self { operation, retryable, detail: DisplayErrorContext(error).to_string() }
+        Self { operation, retryable, detail: chain(error) }
     }
 
     /// A part of a batch that AWS refused by itself.
@@ -71,4 +71,16 @@ impl AwsError {
 
 fn is_later(code: &str) -> bool {
     LATER.contains(&code)
+}
+
+/// What the errors in the chain say. Not their `Debug`, which can quote whole answers, and an answer can hold a secret.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

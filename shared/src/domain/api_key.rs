@@ -207,7 +207,10 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope {
-        Scope { tenant_id: TenantId::from_parts(Timestamp::from_second(1_700_000_000).unwrap(), [3; 10]), mode: Mode::Live }
+        Scope {
+            tenant_id: TenantId::from_parts(Timestamp::from_second(1_700_000_000).unwrap(), [3; 10]),
+            mode: Mode::Live,
+        }
     }
 
     #[test]

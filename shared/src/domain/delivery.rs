@@ -73,7 +73,11 @@ pub struct Delivery {
     /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
     pub attempts: Vec<Attempt>,
     /// When the next attempt is due; only while it is pending.
-    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "jiff::fmt::serde::timestamp::millisecond::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub next_attempt_at: Option<Timestamp>,
     /// When the event was matched to the endpoint.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
@@ -124,11 +128,8 @@ impl Delivery {
             self.status = DeliveryStatus::Succeeded;
             return self;
         }
-        let next = if verdict.gone {
-            None
-        } else {
-            next_attempt_at(policy, self.attempt_count, verdict.hint, now, jitter)
-        };
+        let next =
+            if verdict.gone { None } else { next_attempt_at(policy, self.attempt_count, verdict.hint, now, jitter) };
         self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
         self.next_attempt_at = next;
         self
@@ -148,7 +149,11 @@ mod tests {
     fn delivery() -> Delivery {
         let scope = Scope { tenant_id: TenantId::from_parts(NOW, [0; 10]), mode: Mode::Live };
         let event = NewEvent::from_body(br#"{"type":"a","data":{}}"#).unwrap();
-        Delivery::new(&event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW), EndpointId::from_parts(NOW, [0; 10]), NOW)
+        Delivery::new(
+            &event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW),
+            EndpointId::from_parts(NOW, [0; 10]),
+            NOW,
+        )
     }
 
     fn answered(delivery: Delivery, status: u16) -> Delivery {

@@ -30,7 +30,7 @@ pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
 pub const UID_CHARACTERS_MAX: usize = 128;
 
 /// The changes that a caller asks for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EndpointChanges {
     uid: Patch<String>,
     url: Option<String>,
@@ -45,7 +45,7 @@ pub struct EndpointChanges {
     timeout_seconds: Patch<u32>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RetryChanges {
     max_attempts: Patch<u32>,
     schedule_seconds: Patch<Vec<u32>>,
@@ -196,7 +196,11 @@ pub fn check_channels(channels: Vec<String>) -> Result<Vec<String>, String> {
     if channels.len() > CHANNELS_MAX {
         return Err(format!("must be at most {CHANNELS_MAX} channels"));
     }
-    channels.into_iter().map(|channel| printable(channel, NAME_CHARACTERS_MAX)).collect::<Result<_, _>>().map_err(|rule| format!("each {rule}"))
+    channels
+        .into_iter()
+        .map(|channel| printable(channel, NAME_CHARACTERS_MAX))
+        .collect::<Result<_, _>>()
+        .map_err(|rule| format!("each {rule}"))
 }
 
 fn check_status(status: String) -> Result<EndpointStatus, String> {
@@ -235,7 +239,11 @@ fn read_authorization(fields: &mut Fields) -> Patch<(Authorization, Option<Crede
         Some(match kind.as_str() {
             "basic" => {
                 let username = object.required("username", "must be text", |username: String| {
-                    if username.contains(':') { Err("must not contain a colon".to_owned()) } else { check_credential(username) }
+                    if username.contains(':') {
+                        Err("must not contain a colon".to_owned())
+                    } else {
+                        check_credential(username)
+                    }
                 });
                 let password = object.required("password", "must be text", check_credential);
                 (Authorization::Basic { username: username? }, Some(Credential::new(password?)))
@@ -314,14 +322,25 @@ fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<String, S
 /// Headers that describe the connection or the message, or that receivers trust to be ours.
 fn is_reserved_header(name: &str) -> bool {
     const RESERVED: &[&str] = &[
-        "connection", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-        "trailer", "transfer-encoding", "upgrade", "user-agent",
+        "connection",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
     ];
     RESERVED.contains(&name) || name.starts_with("content-") || name.starts_with("webhook-")
 }
 
 fn check_header_name(name: String) -> Result<String, String> {
-    let lower = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "must be a header name (RFC 9110 5.1)".to_owned())?;
+    let lower =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| "must be a header name (RFC 9110 5.1)".to_owned())?;
     if is_reserved_header(lower.as_str()) {
         return Err("must not be a header that Outhook or the connection sets".to_owned());
     }
@@ -364,8 +383,20 @@ mod tests {
         named.sort();
         assert_eq!(
             named,
-            ["authorization.password", "authorization.username", "colour", "event_types", "headers", "retry.max_attempts",
-             "retry.odd", "secret", "status", "timeout_seconds", "uid", "url"]
+            [
+                "authorization.password",
+                "authorization.username",
+                "colour",
+                "event_types",
+                "headers",
+                "retry.max_attempts",
+                "retry.odd",
+                "secret",
+                "status",
+                "timeout_seconds",
+                "uid",
+                "url"
+            ]
         );
         assert_eq!(create("{}").unwrap_err(), ["url"]);
         assert_eq!(create(r#"{"url":null}"#).unwrap_err(), ["url"]);
@@ -381,7 +412,10 @@ mod tests {
             let body = format!(r#"{{"url":"https://example.com","headers":{{"{name}":"v"}}}}"#);
             assert_eq!(create(&body).unwrap_err(), ["headers"], "{name}");
         }
-        assert_eq!(create(r#"{"url":"https://example.com","headers":{"X-A":"1","x-a":"2"}}"#).unwrap_err(), ["headers"]);
+        assert_eq!(
+            create(r#"{"url":"https://example.com","headers":{"X-A":"1","x-a":"2"}}"#).unwrap_err(),
+            ["headers"]
+        );
     }
 
     #[test]

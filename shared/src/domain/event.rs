@@ -102,9 +102,8 @@ impl NewEvent {
         let timestamp = fields.optional("timestamp", "must be text", |text: String| time::parse(&text));
         let channels = fields.optional("channels", "must be a list of text", check_channels);
         let endpoint_ids = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
-        let idempotency_key = fields.optional("idempotency_key", "must be text", |key: String| {
-            printable(key, IDEMPOTENCY_KEY_CHARACTERS_MAX)
-        });
+        let idempotency_key = fields
+            .optional("idempotency_key", "must be text", |key: String| printable(key, IDEMPOTENCY_KEY_CHARACTERS_MAX));
         Some(Self {
             event_type: event_type?,
             data: data?,
@@ -143,7 +142,9 @@ mod tests {
 
     #[test]
     fn data_keeps_its_bytes() {
-        let event = NewEvent::from_body(br#"{"type":"a.b","data":{ "z": 1.0, "a": 12345678901234567890123,"e":"\u00e9" }}"#).unwrap();
+        let event =
+            NewEvent::from_body(br#"{"type":"a.b","data":{ "z": 1.0, "a": 12345678901234567890123,"e":"\u00e9" }}"#)
+                .unwrap();
         assert_eq!(event.data.get(), r#"{ "z": 1.0, "a": 12345678901234567890123,"e":"\u00e9" }"#);
     }
 

@@ -12,12 +12,16 @@ pub const EVENT_TYPE_CHARACTERS_MAX: usize = 128;
 
 /// The rule for an event type, as an error says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a dotted name of A-Z a-z 0-9 _ -, such as cases.created, of at most {EVENT_TYPE_CHARACTERS_MAX} characters")]
+#[error(
+    "must be a dotted name of A-Z a-z 0-9 _ -, such as cases.created, of at most {EVENT_TYPE_CHARACTERS_MAX} characters"
+)]
 pub struct InvalidEventType;
 
 /// The rule for a pattern, as an error says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be an event type such as cases.created, a prefix such as cases.*, or *, of at most {EVENT_TYPE_CHARACTERS_MAX} characters")]
+#[error(
+    "must be an event type such as cases.created, a prefix such as cases.*, or *, of at most {EVENT_TYPE_CHARACTERS_MAX} characters"
+)]
 pub struct InvalidPattern;
 
 /// The dotted name of what happened, `cases.created`.

@@ -10,8 +10,8 @@ use super::event::Event;
 pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
     let settings = &endpoint.settings;
     let named = event.endpoint_ids.is_empty() || event.endpoint_ids.contains(&endpoint.id);
-    let subscribed =
-        settings.event_types.is_empty() || settings.event_types.iter().any(|pattern| pattern.matches(&event.event_type));
+    let subscribed = settings.event_types.is_empty()
+        || settings.event_types.iter().any(|pattern| pattern.matches(&event.event_type));
     let channels_meet = event.channels.is_empty()
         || settings.channels.is_empty()
         || event.channels.iter().any(|channel| settings.channels.contains(channel));

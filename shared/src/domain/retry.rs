@@ -124,7 +124,8 @@ pub fn sweep_at(due: Timestamp, now: Timestamp, messages_lost: u32) -> Timestamp
     match wake(due, now) {
         Wake::Sweeper => due,
         Wake::Message { .. } => {
-            let grace = HEAL_AFTER_SECONDS.saturating_mul(2_u32.saturating_pow(messages_lost)).min(HEAL_AFTER_SECONDS_MAX);
+            let grace =
+                HEAL_AFTER_SECONDS.saturating_mul(2_u32.saturating_pow(messages_lost)).min(HEAL_AFTER_SECONDS_MAX);
             plus_seconds(due.max(now), i64::from(grace))
         }
     }
@@ -153,7 +154,8 @@ mod tests {
     fn default_schedule_is_eight_attempts_over_a_bit_more_than_a_day() {
         let policy = RetryPolicy::default();
         let waits: Vec<_> = (1..=8).map(|made| wait(&policy, made, RetryHint::default(), 0.0)).collect();
-        let expected = [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000].map(Some).into_iter().chain([None]).collect::<Vec<_>>();
+        let expected =
+            [5, 300, 1_800, 7_200, 18_000, 36_000, 36_000].map(Some).into_iter().chain([None]).collect::<Vec<_>>();
         assert_eq!(waits, expected);
     }
 

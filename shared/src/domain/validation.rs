@@ -114,8 +114,8 @@ impl Fields {
     /// # Errors
     /// One error that names the field when it is not an object.
     pub fn nested(path: String, object: &[u8]) -> Result<Self, FieldErrors> {
-        let fields = serde_json::from_slice(object)
-            .map_err(|_| FieldErrors::one(path.clone(), "must be a JSON object"))?;
+        let fields =
+            serde_json::from_slice(object).map_err(|_| FieldErrors::one(path.clone(), "must be a JSON object"))?;
         Ok(Self { path, fields, errors: FieldErrors::default() })
     }
 

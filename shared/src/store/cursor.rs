@@ -49,7 +49,9 @@ pub fn encode(id: &impl Display) -> String {
 /// The rule, when it is not a cursor of a list of such ids.
 pub fn decode<Id: FromStr>(cursor: &str) -> Result<Id, String> {
     let decoded = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.and_then(|id| id.parse().ok()).ok_or_else(|| "must be the next_cursor of an earlier page of this list".to_owned())
+    decoded
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| "must be the next_cursor of an earlier page of this list".to_owned())
 }
 
 #[cfg(test)]

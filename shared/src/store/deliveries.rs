@@ -92,7 +92,8 @@ pub fn take_due(stored: &StoredDelivery, now: Timestamp) -> Option<Write> {
     let due = delivery.next_attempt_at.unwrap_or(now);
     // A message that was sent for a time gone by got no result: look again later and later.
     let messages_lost = if due < now { stored.messages_lost + 1 } else { stored.messages_lost };
-    let (_, look_again) = index_key(&Delivery { next_attempt_at: Some(due.max(now)), ..delivery.clone() }, now, messages_lost)?;
+    let (_, look_again) =
+        index_key(&Delivery { next_attempt_at: Some(due.max(now)), ..delivery.clone() }, now, messages_lost)?;
     Some(Write::Update {
         key: keys::delivery(delivery.endpoint_id, delivery.event_id),
         set: vec![(INDEX_SK, text(look_again)), ("messages_lost", number(messages_lost))],
@@ -173,12 +174,7 @@ impl Store {
         merged.into_iter().map(from_item).collect()
     }
 
-    async fn newest_of(
-        &self,
-        partition: String,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Vec<Item>, AwsError> {
+    async fn newest_of(&self, partition: String, before: Option<EventId>, limit: usize) -> Result<Vec<Item>, AwsError> {
         let mut found = Vec::new();
         let mut start = before.map(|id| key_item(&keys::Key { pk: partition.clone(), sk: id.to_string() }));
         // DynamoDB ends a page at 1 MB, which may be before the limit.

@@ -96,7 +96,11 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn delete_endpoint(&self, endpoint: &Endpoint, now: jiff::Timestamp) -> Result<EndpointChanged, AwsError> {
+    pub async fn delete_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        now: jiff::Timestamp,
+    ) -> Result<EndpointChanged, AwsError> {
         let scope = endpoint.scope;
         let removed = Delete::builder()
             .table_name(&self.table)
@@ -216,7 +220,8 @@ impl Store {
 
     /// Counts a change of the tenant's endpoints, so that nobody goes on with what they have cached.
     fn change_tenant(&self, scope: Scope, added: i32, condition: Option<&str>) -> Result<TransactWriteItem, AwsError> {
-        let condition = condition.map_or_else(|| "attribute_exists(PK)".to_owned(), |c| format!("attribute_exists(PK) AND {c}"));
+        let condition =
+            condition.map_or_else(|| "attribute_exists(PK)".to_owned(), |c| format!("attribute_exists(PK) AND {c}"));
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key_item(&keys::tenant(scope.tenant_id))))

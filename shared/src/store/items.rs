@@ -197,8 +197,7 @@ mod tests {
             let body = format!(r#"{{"type":"a","data":{{ "n": 1.0, "x":"{}"}}}}"#, "y".repeat(length));
             let event = NewEvent::from_body(body.as_bytes()).unwrap();
             let event = event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW);
-            let item: super::super::Item =
-                serde_dynamo::to_item(EventItem::new(&event, &[], NOW).unwrap()).unwrap();
+            let item: super::super::Item = serde_dynamo::to_item(EventItem::new(&event, &[], NOW).unwrap()).unwrap();
             let read: EventItem = serde_dynamo::from_item(item).unwrap();
             assert_eq!(read.into_stored().unwrap().event.data.get(), event.data.get());
         }

@@ -163,9 +163,9 @@ pub fn failed_partition(endpoint_id: EndpointId) -> String {
 
 /// FNV-1a: stable for ever, which a hash in a key has to be.
 fn shard_of(bytes: &[u8], shards: u8) -> u8 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     u8::try_from((hash >> 32) % u64::from(shards)).unwrap_or(0)
 }
 
@@ -193,7 +193,13 @@ mod tests {
         let scope = Scope { tenant_id: "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW".parse().unwrap(), mode: Mode::Test };
         let key = event(scope, "evt_01HF7YAT004G2081040G208104".parse().unwrap());
         assert_eq!(key.sk, "evt_01HF7YAT004G2081040G208104");
-        assert_eq!(key.pk, format!("EVENTS#ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW#test#{}", shard_of(&"evt_01HF7YAT004G2081040G208104".parse::<EventId>().unwrap().to_bytes(), 4)));
+        assert_eq!(
+            key.pk,
+            format!(
+                "EVENTS#ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW#test#{}",
+                shard_of(&"evt_01HF7YAT004G2081040G208104".parse::<EventId>().unwrap().to_bytes(), 4)
+            )
+        );
         assert_eq!(shard_of(b"outhook", 4), 2);
     }
 

@@ -1,0 +1,111 @@
+//! Making requests side by side, without letting one receiver hold up the others.
+//!
+//! Three bounds keep a batch moving: so many requests at once, so many at once to one endpoint, and a time after which no request is begun. What
+//! meets a bound is put off to the retries lane, where it waits at nobody's expense.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::intake::Lane;
+use super::plan::Job;
+use crate::domain::attempt::{Verdict, judge};
+use crate::domain::id::EndpointId;
+use crate::sending::request::WebhookRequest;
+use crate::services::Services;
+
+/// How many requests of one batch are under way at once.
+pub(super) const IN_FLIGHT_MAX: usize = 64;
+/// How many requests of one process are under way to one endpoint at once.
+const IN_FLIGHT_PER_ENDPOINT_MAX: usize = 10;
+/// How long a request waits for a place at its endpoint, in milliseconds, before it is put off.
+const PLACE_WAIT_MILLISECONDS: u64 = 1_000;
+/// How long after the start of a batch requests are still begun, in seconds. With the longest attempt (30 s) and room for the records it makes
+/// deliver's timeout of 60 s.
+const BEGIN_SECONDS_MAX: u64 = 20;
+/// How long what a retry's endpoint had no place for waits, in seconds.
+const PUT_OFF_RETRY_SECONDS: u32 = 15;
+/// How long a delivery waits whose signing key could not be read, in seconds.
+const NO_SECRET_WAIT_SECONDS: u32 = 30;
+
+/// Which endpoints have requests under way in this process. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Congestion {
+    places: Arc<Mutex<HashMap<EndpointId, Weak<Semaphore>>>>,
+}
+
+impl Congestion {
+    fn places(&self, endpoint_id: EndpointId) -> Arc<Semaphore> {
+        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = all.get(&endpoint_id).and_then(Weak::upgrade) {
+            return places;
+        }
+        all.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(IN_FLIGHT_PER_ENDPOINT_MAX));
+        all.insert(endpoint_id, Arc::downgrade(&places));
+        places
+    }
+}
+
+/// What came of a request that was to be made.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was made.
+    Attempted {
+        /// What its answer means.
+        verdict: Box<Verdict>,
+        /// When it ended.
+        ended_at: Timestamp,
+    },
+    /// It was not, and is to be tried through the retries lane after this delay.
+    PutOff {
+        /// Seconds, 0 to 900.
+        delay_seconds: u32,
+    },
+}
+
+/// Makes one request, or puts it off.
+pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch_begun: Instant) -> Outcome {
+    let delay_seconds = match job.lane {
+        Lane::Events => 0,
+        Lane::Retries => PUT_OFF_RETRY_SECONDS,
+    };
+    let Ok(_slot) = slots.acquire().await else { return Outcome::PutOff { delay_seconds } };
+    let places = services.congestion.places(job.endpoint.id);
+    let place = tokio::time::timeout(Duration::from_millis(PLACE_WAIT_MILLISECONDS), places.acquire()).await;
+    let Ok(Ok(_place)) = place else { return Outcome::PutOff { delay_seconds } };
+    if batch_begun.elapsed() > Duration::from_secs(BEGIN_SECONDS_MAX) {
+        return Outcome::PutOff { delay_seconds };
+    }
+    let endpoint = &job.endpoint;
+    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await;
+    let secrets = match secrets {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            tracing::error!(%error, endpoint_id = %endpoint.id, "signing key cannot be read; the delivery waits");
+            return Outcome::PutOff { delay_seconds: NO_SECRET_WAIT_SECONDS };
+        }
+    };
+    let at = services.clock.now();
+    let request = WebhookRequest::new(endpoint, &secrets, job.event.id, job.body.clone(), at);
+    let answer = services.sender.send(request).await;
+    let ended_at = services.clock.now();
+    let verdict = judge(answer, job.trigger, at, ended_at);
+    tracing::info!(
+        tenant_id = %endpoint.scope.tenant_id,
+        event_id = %job.event.id,
+        endpoint_id = %endpoint.id,
+        attempt = job.before.as_ref().map_or(0, |before| before.attempt_count) + 1,
+        outcome = verdict.attempt.outcome.as_str(),
+        status_code = verdict.attempt.status_code,
+        duration_ms = verdict.attempt.duration_ms,
+        error = verdict.attempt.error,
+        request_id = job.request_id,
+        "attempt"
+    );
+    Outcome::Attempted { verdict: Box::new(verdict), ended_at }
+}

@@ -1,0 +1,183 @@
+//! What a task means, given what is known: requests to make, deliveries that end without one, parts to fan out. Pure.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::Known;
+use super::intake::{Lane, Task, Work};
+use crate::domain::attempt::Trigger;
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::event::Event;
+use crate::domain::id::{EndpointId, EventId};
+use crate::domain::matching::reaches;
+use crate::domain::payload::standard_body;
+use crate::pipeline::directory::Endpoints;
+use crate::queue::messages::RetryMessage;
+
+/// An event that matches more endpoints than this is fanned out in parts, through the retries lane.
+pub(super) const FAN_OUT_INLINE_MAX: usize = 25;
+/// How many endpoints a part has.
+pub(super) const FAN_OUT_PART: usize = 50;
+
+/// What is to be done for one message.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The event to be kept, with the endpoints it was matched to.
+    pub(super) event: Option<(Arc<Event>, Vec<EndpointId>)>,
+    /// Requests to make now.
+    pub(super) jobs: Vec<Job>,
+    /// Deliveries that begin and end without a request.
+    pub(super) ended: Vec<Delivery>,
+    /// Deliveries on record that end without a further request: before and after.
+    pub(super) cancelled: Vec<(Delivery, Delivery)>,
+    /// Parts to be sent once the event is kept.
+    pub(super) fan_out: Vec<RetryMessage>,
+    /// Why the message makes no sense after all.
+    pub(super) aside: Option<&'static str>,
+}
+
+/// One request to make.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) event: Arc<Event>,
+    pub(super) body: Bytes,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// The delivery on record; `None` for a first attempt that is not on record yet.
+    pub(super) before: Option<Delivery>,
+    pub(super) trigger: Trigger,
+    pub(super) lane: Lane,
+    /// The HTTP request that the event came with, for the log.
+    pub(super) request_id: Option<String>,
+}
+
+/// The deliveries that a task could repeat, to be read before it is planned.
+pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, EventId)> {
+    match &task.work {
+        Work::Event { event, look: true } => {
+            let matched = matched(event, known.endpoints.get(&event.scope), |_| true);
+            if matched.len() > FAN_OUT_INLINE_MAX { Vec::new() } else { names(&matched, event.id) }
+        }
+        Work::FanOut { scope, event_id, first, last } => match known.events.get(event_id) {
+            Some(stored) => {
+                let part = matched(&stored.event, known.endpoints.get(scope), |id| (*first..=*last).contains(&id));
+                names(&part, *event_id)
+            }
+            None => Vec::new(),
+        },
+        Work::Event { look: false, .. } | Work::Attempt { .. } => Vec::new(),
+    }
+}
+
+/// Decides what a task means at `now`.
+pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
+    let scope = task.work.scope();
+    let Some(endpoints) = known.endpoints.get(&scope) else {
+        return Plan { aside: Some("tenant_id: there is no such tenant"), ..Plan::default() };
+    };
+    match &task.work {
+        Work::Event { event, .. } => plan_event(event, endpoints, known, task, now),
+        Work::FanOut { event_id, first, last, .. } => {
+            let Some(stored) = known.events.get(event_id) else { return Plan::default() };
+            let event = Arc::new(stored.event.clone());
+            let part = matched(&event, Some(endpoints), |id| (*first..=*last).contains(&id));
+            let mut plan = Plan::default();
+            begin_deliveries(&mut plan, &event, part, known, task, now);
+            plan
+        }
+        Work::Attempt { endpoint_id, event_id, attempt, trigger, .. } => {
+            plan_attempt((*endpoint_id, *event_id), *attempt, *trigger, endpoints, known, now)
+        }
+    }
+}
+
+fn plan_event(event: &Event, endpoints: &Endpoints, known: &Known, task: &Task, now: Timestamp) -> Plan {
+    let event = Arc::new(event.clone());
+    let matched = matched(&event, Some(endpoints), |_| true);
+    if matched.len() <= FAN_OUT_INLINE_MAX {
+        let delivered_to = matched.iter().map(|endpoint| endpoint.id).collect();
+        let mut plan = Plan { event: Some((Arc::clone(&event), delivered_to)), ..Plan::default() };
+        begin_deliveries(&mut plan, &event, matched, known, task, now);
+        return plan;
+    }
+    let parts = matched.chunks(FAN_OUT_PART).filter_map(|part| {
+        let (first, last) = (part.first()?.id, part.last()?.id);
+        Some(RetryMessage::FanOut { scope: event.scope, event_id: event.id, first, last })
+    });
+    Plan { fan_out: parts.collect(), event: Some((event, Vec::new())), ..Plan::default() }
+}
+
+/// First deliveries to these endpoints, but for those on record.
+fn begin_deliveries(
+    plan: &mut Plan,
+    event: &Arc<Event>,
+    matched: Vec<Arc<Endpoint>>,
+    known: &Known,
+    task: &Task,
+    now: Timestamp,
+) {
+    let body = Bytes::from(standard_body(event));
+    for endpoint in matched {
+        if known.deliveries.contains_key(&(endpoint.id, event.id)) {
+            continue;
+        }
+        match endpoint.status {
+            EndpointStatus::Active => plan.jobs.push(Job {
+                event: Arc::clone(event),
+                body: body.clone(),
+                endpoint,
+                before: None,
+                trigger: Trigger::Automatic,
+                lane: task.lane,
+                request_id: task.request_id.clone(),
+            }),
+            EndpointStatus::Paused | EndpointStatus::Disabled => {
+                plan.ended.push(Delivery::new(event, endpoint.id, now).ended(DeliveryStatus::Skipped, now));
+            }
+        }
+    }
+}
+
+fn plan_attempt(
+    (endpoint_id, event_id): (EndpointId, EventId),
+    attempt: u32,
+    trigger: Trigger,
+    endpoints: &Endpoints,
+    known: &Known,
+    now: Timestamp,
+) -> Plan {
+    let mut plan = Plan::default();
+    // Without its record or its event (expired, or not yet written after a crash) there is nothing to do; the sweeper looks again at what is due.
+    let (Some(stored), Some(event)) = (known.deliveries.get(&(endpoint_id, event_id)), known.events.get(&event_id))
+    else {
+        return plan;
+    };
+    let delivery = &stored.delivery;
+    if delivery.status != DeliveryStatus::Pending || delivery.attempt_count + 1 != attempt {
+        return plan; // Stale: this attempt has its result.
+    }
+    match endpoints.get(endpoint_id) {
+        Some(endpoint) if endpoint.status == EndpointStatus::Active => plan.jobs.push(Job {
+            body: Bytes::from(standard_body(&event.event)),
+            event: Arc::new(event.event.clone()),
+            endpoint: Arc::clone(endpoint),
+            before: Some(delivery.clone()),
+            trigger,
+            lane: Lane::Retries,
+            request_id: None,
+        }),
+        _ => plan.cancelled.push((delivery.clone(), delivery.clone().ended(DeliveryStatus::Cancelled, now))),
+    }
+    plan
+}
+
+fn matched(event: &Event, endpoints: Option<&Endpoints>, among: impl Fn(EndpointId) -> bool) -> Vec<Arc<Endpoint>> {
+    let all = endpoints.into_iter().flat_map(Endpoints::iter);
+    all.filter(|endpoint| among(endpoint.id) && reaches(event, endpoint)).cloned().collect()
+}
+
+fn names(endpoints: &[Arc<Endpoint>], event_id: EventId) -> Vec<(EndpointId, EventId)> {
+    endpoints.iter().map(|endpoint| (endpoint.id, event_id)).collect()
+}

@@ -1,0 +1,295 @@
+//! Carrying out plans: requests run side by side, and what comes of them is written together, as soon as there is a call's worth of it.
+//!
+//! The order within a message: the event and its deliveries are written, then the messages for what comes later are sent. A crash before the writing
+//! leaves the message with the queue; a crash after it leaves due times in the table, which the sweeper finds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::intake::{Task, put_task_aside};
+use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
+use super::plan::{Job, Plan, plan};
+use super::{Known, expires_at};
+use crate::aws_error::AwsError;
+use crate::domain::attempt::Trigger;
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, seconds_until, wake};
+use crate::domain::time::plus_seconds;
+use crate::pipeline::endpoints;
+use crate::queue::messages::RetryMessage;
+use crate::random;
+use crate::services::Services;
+use crate::store::deliveries::{insert_delivery, update_delivery};
+use crate::store::events::insert_event;
+use crate::store::{Recorded, Write};
+
+/// A call's worth of writes.
+const WRITES_PER_FLUSH: usize = 25;
+/// How long a result waits for others to be written with, in milliseconds, while requests are still under way.
+const FLUSH_AFTER_MILLISECONDS: u64 = 500;
+
+/// Plans and carries out every task of a batch; the ids of the messages that did not get through.
+pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Known) -> Vec<String> {
+    let now = services.clock.now();
+    let mut recorder = Recorder::new(services, tasks.len());
+    let mut requests = Requests::new(services);
+    for (message, task) in tasks.iter().enumerate() {
+        let plan = plan(task, &known, now);
+        if let Some(reason) = plan.aside {
+            recorder.failed[message] |= !put_task_aside(services, task, reason).await;
+            continue;
+        }
+        recorder.begin(message, &plan);
+        for job in plan.jobs {
+            requests.start(message, job);
+        }
+    }
+    drop(known);
+    loop {
+        tokio::select! {
+            finished = requests.next() => match finished {
+                Some(Ok((message, job, outcome))) => recorder.add_outcome(message, &job, outcome),
+                Some(Err((message, error))) => recorder.add_panic(message, &error),
+                None => break,
+            },
+            () = tokio::time::sleep_until(recorder.flush_at()), if !recorder.ready.is_empty() => {
+                recorder.flush().await;
+            }
+        }
+        if recorder.ready.len() >= WRITES_PER_FLUSH {
+            recorder.flush().await;
+        }
+    }
+    recorder.flush().await;
+    let failed = tasks.into_iter().zip(recorder.failed).filter(|(_, failed)| *failed);
+    failed.map(|(task, _)| task.message_id).collect()
+}
+
+/// The requests of a batch, each a task of its own, so that a panic in one ends only that one.
+struct Requests {
+    services: Services,
+    slots: Arc<Semaphore>,
+    begun: Instant,
+    running: JoinSet<(Job, Outcome)>,
+    messages: HashMap<Id, usize>,
+}
+
+impl Requests {
+    fn new(services: &Services) -> Self {
+        Self {
+            services: services.clone(),
+            slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            begun: Instant::now(),
+            running: JoinSet::new(),
+            messages: HashMap::new(),
+        }
+    }
+
+    fn start(&mut self, message: usize, job: Job) {
+        let (services, slots, begun) = (self.services.clone(), Arc::clone(&self.slots), self.begun);
+        let handle = self.running.spawn(async move {
+            let outcome = jobs::run(&services, &job, &slots, begun).await;
+            (job, outcome)
+        });
+        self.messages.insert(handle.id(), message);
+    }
+
+    /// The next request that ended, with its message; `None` when all have.
+    async fn next(&mut self) -> Option<Result<(usize, Job, Outcome), (usize, JoinError)>> {
+        let ended = self.running.join_next_with_id().await?;
+        let message_of = |id: Id| self.messages.get(&id).copied().unwrap_or_default();
+        Some(match ended {
+            Ok((id, (job, outcome))) => Ok((message_of(id), job, outcome)),
+            Err(error) => Err((message_of(error.id()), error)),
+        })
+    }
+}
+
+/// A write that is ready, and what follows once it is done.
+struct Ready {
+    message: usize,
+    write: Write,
+    then: Then,
+}
+
+enum Then {
+    Nothing,
+    FanOut(Vec<RetryMessage>),
+    Wake { delivery: Box<Delivery>, trigger: Trigger },
+    Disable(Box<Job>),
+}
+
+struct Recorder<'a> {
+    services: &'a Services,
+    failed: Vec<bool>,
+    events: HashMap<usize, Ready>,
+    ready: Vec<Ready>,
+    flushed_at: Instant,
+    put_off: Vec<(RetryMessage, u32)>,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(services: &'a Services, messages: usize) -> Self {
+        Self {
+            services,
+            failed: vec![false; messages],
+            events: HashMap::new(),
+            ready: Vec::new(),
+            flushed_at: Instant::now(),
+            put_off: Vec::new(),
+        }
+    }
+
+    /// When what is ready is written at the latest, full call or not.
+    fn flush_at(&self) -> Instant {
+        self.flushed_at + Duration::from_millis(FLUSH_AFTER_MILLISECONDS)
+    }
+
+    /// Takes up a plan: its event waits for the first delivery to be written with; what needs no request is ready.
+    fn begin(&mut self, message: usize, plan: &Plan) {
+        let now = self.services.clock.now();
+        if let Some((event, delivered_to)) = &plan.event {
+            let write = insert_event(event, delivered_to, expires_at(self.services, event.id));
+            let then = if plan.fan_out.is_empty() { Then::Nothing } else { Then::FanOut(plan.fan_out.clone()) };
+            if let Some(write) = self.sound(message, write) {
+                self.events.insert(message, Ready { message, write, then });
+            }
+        }
+        for delivery in &plan.ended {
+            let write = insert_delivery(delivery, now, expires_at(self.services, delivery.event_id));
+            self.add(message, write, Then::Nothing);
+        }
+        for (before, after) in &plan.cancelled {
+            self.add(message, update_delivery(before, after, now), Then::Nothing);
+        }
+        if plan.jobs.is_empty() {
+            self.ready.extend(self.events.remove(&message));
+        }
+    }
+
+    fn add_outcome(&mut self, message: usize, job: &Job, outcome: Outcome) {
+        match outcome {
+            Outcome::Attempted { verdict, ended_at } => {
+                let policy = &job.endpoint.settings.retry;
+                let before = job
+                    .before
+                    .clone()
+                    .unwrap_or_else(|| Delivery::new(&job.event, job.endpoint.id, verdict.attempt.at));
+                let after = before.clone().after_attempt(&verdict, policy, ended_at, random::unit_interval());
+                let then = if verdict.gone {
+                    Then::Disable(Box::new(job.clone()))
+                } else {
+                    Then::Wake { delivery: Box::new(after.clone()), trigger: Trigger::Automatic }
+                };
+                let write = match &job.before {
+                    None => insert_delivery(&after, ended_at, expires_at(self.services, job.event.id)),
+                    Some(before) => update_delivery(before, &after, ended_at),
+                };
+                self.add(message, write, then);
+            }
+            Outcome::PutOff { delay_seconds } => self.put_off(message, job, delay_seconds),
+        }
+    }
+
+    /// A request that was not made: a new delivery goes on record as due, one that is on record only gets a new message.
+    fn put_off(&mut self, message: usize, job: &Job, delay_seconds: u32) {
+        let now = self.services.clock.now();
+        match &job.before {
+            Some(before) => self.put_off.push((next_attempt(before, job.trigger), delay_seconds)),
+            None => {
+                let mut delivery = Delivery::new(&job.event, job.endpoint.id, now);
+                delivery.next_attempt_at = Some(plus_seconds(now, i64::from(delay_seconds)));
+                let write = insert_delivery(&delivery, now, expires_at(self.services, job.event.id));
+                self.add(message, write, Then::Wake { delivery: Box::new(delivery), trigger: job.trigger });
+            }
+        }
+    }
+
+    fn add_panic(&mut self, message: usize, error: &JoinError) {
+        tracing::error!(%error, "a request panicked; its message goes back to the queue");
+        self.failed[message] = true;
+    }
+
+    fn add(&mut self, message: usize, write: Result<Write, AwsError>, then: Then) {
+        self.ready.extend(self.events.remove(&message));
+        if let Some(write) = self.sound(message, write) {
+            self.ready.push(Ready { message, write, then });
+        }
+    }
+
+    fn sound(&mut self, message: usize, write: Result<Write, AwsError>) -> Option<Write> {
+        write
+            .inspect_err(|error| {
+                tracing::error!(%error, "a record cannot be written");
+                self.failed[message] = true;
+            })
+            .ok()
+    }
+
+    /// Writes what is ready and then sends what follows from it.
+    async fn flush(&mut self) {
+        self.flushed_at = Instant::now();
+        let ready = std::mem::take(&mut self.ready);
+        let writes: Vec<_> = ready.iter().map(|ready| ready.write.clone()).collect();
+        let results = self.services.store.record(&writes).await;
+        let mut wakes = std::mem::take(&mut self.put_off);
+        for (Ready { message, then, .. }, result) in ready.into_iter().zip(results) {
+            match (result, then) {
+                (Recorded::Failed(error), _) => {
+                    tracing::error!(%error, "a record was not written; its message goes back to the queue");
+                    self.failed[message] = true;
+                }
+                // A part of the fan-out may not have been sent before a crash, whoever wrote the event.
+                (Recorded::Done | Recorded::Refused, Then::FanOut(parts)) => self.fan_out(message, parts).await,
+                (Recorded::Refused, _) => tracing::info!("already on record; this result is dropped"),
+                (Recorded::Done, Then::Nothing) => {}
+                (Recorded::Done, Then::Wake { delivery, trigger }) => {
+                    wakes.extend(wake_message(&delivery, trigger, self.services.clock.now()));
+                }
+                (Recorded::Done, Then::Disable(job)) => endpoints::disable_gone(self.services, &job.endpoint).await,
+            }
+        }
+        for (result, (message, _)) in self.services.queues.send_retries(&wakes).await.into_iter().zip(&wakes) {
+            if let Err(error) = result {
+                tracing::warn!(%error, ?message, "a retry could not be queued; the sweeper will find it");
+            }
+        }
+    }
+
+    async fn fan_out(&mut self, message: usize, parts: Vec<RetryMessage>) {
+        let messages: Vec<_> = parts.into_iter().map(|part| (part, 0)).collect();
+        for result in self.services.queues.send_retries(&messages).await {
+            if let Err(error) = result {
+                tracing::error!(%error, "a part of a fan-out could not be queued; the event goes back to the queue");
+                self.failed[message] = true;
+            }
+        }
+    }
+}
+
+fn next_attempt(delivery: &Delivery, trigger: Trigger) -> RetryMessage {
+    RetryMessage::Attempt {
+        scope: delivery.scope,
+        endpoint_id: delivery.endpoint_id,
+        event_id: delivery.event_id,
+        attempt: delivery.attempt_count + 1,
+        trigger,
+    }
+}
+
+/// The message that wakes a pending delivery, with its delay; `None` where the sweeper does.
+fn wake_message(delivery: &Delivery, trigger: Trigger, now: Timestamp) -> Option<(RetryMessage, u32)> {
+    let due = delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending)?;
+    match wake(due, now) {
+        Wake::Sweeper => None,
+        Wake::Message { .. } => {
+            Some((next_attempt(delivery, trigger), seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX)))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The sweeper: finds what is due and hands it to the retries queue, heals what a crash left behind, removes what deleted endpoints leave.
+//!
+//! It looks one period ahead and leaves the rest of a wait to the queue's delay, so retries are on time to the second. It takes each delivery by a
+//! conditional write before it sends the message, so two sweepers at once send one; a crash between the two is healed as a lost message is.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::aws_error::AwsError;
+use crate::domain::attempt::Trigger;
+use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
+use crate::domain::time::plus_seconds;
+use crate::pipeline::endpoints::remove_secret;
+use crate::queue::messages::RetryMessage;
+use crate::services::Services;
+use crate::store::Recorded;
+use crate::store::deliveries::{Due, StoredDelivery, take_due};
+use crate::store::keys::DUE_SHARDS;
+use crate::store::removals::Removal;
+
+/// How many rounds of up to 250 items one run makes in each of the index's partitions: some 20,000 items in all, a run's worth of time.
+const ROUNDS_MAX: usize = 20;
+/// How long after a failure the removal of a secret is tried again, in seconds.
+const REMOVAL_AGAIN_SECONDS: i64 = 3_600;
+
+/// What one run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Deliveries handed to the retries queue.
+    pub queued: usize,
+    /// Secrets removed.
+    pub secrets_removed: usize,
+    /// Things that failed and are tried again at the next run.
+    pub failed: usize,
+}
+
+/// Makes one run. Repeating it, also at the same time, is safe.
+pub async fn sweep(services: &Services) -> Swept {
+    let mut total = Swept::default();
+    for swept in join_all((0..DUE_SHARDS).map(|shard| sweep_shard(services, shard))).await {
+        total.queued += swept.queued;
+        total.secrets_removed += swept.secrets_removed;
+        total.failed += swept.failed;
+    }
+    tracing::info!(queued = total.queued, secrets_removed = total.secrets_removed, failed = total.failed, "swept");
+    total
+}
+
+async fn sweep_shard(services: &Services, shard: u8) -> Swept {
+    let mut swept = Swept::default();
+    for _ in 0..ROUNDS_MAX {
+        let now = services.clock.now();
+        let until = plus_seconds(now, i64::from(SWEEP_LOOK_AHEAD_SECONDS));
+        let found = match services.store.due(shard, until).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, shard, "what is due could not be read");
+                swept.failed += 1;
+                return swept;
+            }
+        };
+        let mut deliveries = Vec::new();
+        let mut removals = Vec::new();
+        for due in found {
+            match due {
+                Due::Delivery(stored) => deliveries.push(*stored),
+                Due::Removal(removal) => removals.push(removal),
+            }
+        }
+        let before = swept;
+        hand_over(services, &deliveries, now, &mut swept).await;
+        for removal in removals {
+            remove(services, removal, now, &mut swept).await;
+        }
+        if (swept.queued, swept.secrets_removed) == (before.queued, before.secrets_removed) {
+            break;
+        }
+    }
+    swept
+}
+
+async fn hand_over(services: &Services, deliveries: &[StoredDelivery], now: Timestamp, swept: &mut Swept) {
+    let taken: Vec<_> = deliveries.iter().filter_map(|stored| Some((stored, take_due(stored, now)?))).collect();
+    let writes: Vec<_> = taken.iter().map(|(_, write)| write.clone()).collect();
+    let mut messages = Vec::new();
+    for ((stored, _), result) in taken.into_iter().zip(services.store.record(&writes).await) {
+        match result {
+            Recorded::Done => messages.push(wake_message(stored, now)),
+            Recorded::Refused => {}
+            Recorded::Failed(error) => {
+                tracing::error!(%error, "a due delivery could not be taken");
+                swept.failed += 1;
+            }
+        }
+    }
+    for result in services.queues.send_retries(&messages).await {
+        match result {
+            Ok(()) => swept.queued += 1,
+            Err(error) => {
+                tracing::error!(%error, "a due delivery could not be queued; it is looked at again");
+                swept.failed += 1;
+            }
+        }
+    }
+}
+
+fn wake_message(stored: &StoredDelivery, now: Timestamp) -> (RetryMessage, u32) {
+    let delivery = &stored.delivery;
+    let message = RetryMessage::Attempt {
+        scope: delivery.scope,
+        endpoint_id: delivery.endpoint_id,
+        event_id: delivery.event_id,
+        attempt: delivery.attempt_count + 1,
+        trigger: Trigger::Automatic,
+    };
+    let due = delivery.next_attempt_at.unwrap_or(now);
+    (message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX))
+}
+
+async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &mut Swept) {
+    match try_remove(services, removal).await {
+        Ok(removed) => swept.secrets_removed += usize::from(removed),
+        Err(error) => {
+            tracing::error!(%error, endpoint_id = %removal.endpoint_id, "a secret could not be removed");
+            swept.failed += 1;
+            let again = plus_seconds(now, REMOVAL_AGAIN_SECONDS);
+            if let Err(error) = services.store.note_removal(removal.scope, removal.endpoint_id, again).await {
+                tracing::error!(%error, endpoint_id = %removal.endpoint_id, "the removal stays due");
+            }
+        }
+    }
+}
+
+async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsError> {
+    if services.store.endpoint(removal.scope, removal.endpoint_id).await?.is_some() {
+        services.store.forget_removal(removal.endpoint_id).await?;
+        return Ok(false);
+    }
+    remove_secret(services, removal.scope, removal.endpoint_id).await?;
+    Ok(true)
+}

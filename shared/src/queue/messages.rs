@@ -1,0 +1,154 @@
+//! What the messages say. The events queue carries the contract's JSON, whoever sends it; what only Outhook says rides in message attributes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::attempt::Trigger;
+use crate::domain::event::NewEvent;
+use crate::domain::id::{EndpointId, EventId, TenantId};
+use crate::domain::tenant::Scope;
+use crate::domain::time;
+
+/// The message attribute with the event's id, where the API has given it one.
+pub const ATTRIBUTE_EVENT_ID: &str = "EventId";
+/// The message attribute with the id of the HTTP request.
+pub const ATTRIBUTE_REQUEST_ID: &str = "RequestId";
+/// The message attribute that says the event may have been sent before.
+pub const ATTRIBUTE_RESEND: &str = "Resend";
+/// The message attribute of a dead letter with what was wrong.
+pub const ATTRIBUTE_REASON: &str = "Reason";
+
+/// An event that the API puts onto the events queue.
+#[derive(Clone, Debug)]
+pub struct EventMessage {
+    /// The id that the caller was told.
+    pub event_id: EventId,
+    /// Whose it is and in which mode.
+    pub scope: Scope,
+    /// The event.
+    pub event: NewEvent,
+    /// The HTTP request that it came with.
+    pub request_id: Option<String>,
+    /// Whether it may have been sent before under the same id.
+    pub resend: bool,
+}
+
+impl EventMessage {
+    /// The contract's JSON; `data` byte for byte as it came.
+    #[must_use]
+    pub fn body(&self) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            tenant_id: TenantId,
+            mode: crate::domain::tenant::Mode,
+            r#type: &'a crate::domain::event_type::EventType,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            timestamp: Option<String>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            channels: &'a [String],
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            endpoint_ids: &'a [EndpointId],
+            data: &'a serde_json::value::RawValue,
+        }
+        let body = Body {
+            tenant_id: self.scope.tenant_id,
+            mode: self.scope.mode,
+            r#type: &self.event.event_type,
+            timestamp: self.event.timestamp.map(time::format),
+            channels: &self.event.channels,
+            endpoint_ids: &self.event.endpoint_ids,
+            data: &self.event.data,
+        };
+        // Nothing in it can fail to be written: no maps with odd keys, no foreign types.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+}
+
+/// What the retries queue carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RetryMessage {
+    /// The next attempt of a delivery that is on record.
+    Attempt {
+        /// Whose it is and in which mode.
+        scope: Scope,
+        /// To whom.
+        endpoint_id: EndpointId,
+        /// What.
+        event_id: EventId,
+        /// Which attempt this is for, from 1. Once there is a result for it, the message is stale.
+        attempt: u32,
+        /// What made Outhook try.
+        trigger: Trigger,
+    },
+    /// A part of the fan-out of an event that is on record: the endpoints from `first` to `last`, both included.
+    FanOut {
+        /// Whose it is and in which mode.
+        scope: Scope,
+        /// What.
+        event_id: EventId,
+        /// The first endpoint of the part.
+        first: EndpointId,
+        /// The last endpoint of the part.
+        last: EndpointId,
+    },
+}
+
+impl RetryMessage {
+    /// The message as JSON.
+    #[must_use]
+    pub fn body(&self) -> String {
+        // Plain structs of texts and numbers cannot fail to be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whose it is: the message group, so that no tenant's retries hold up another's.
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        match self {
+            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } => scope.tenant_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tenant::Mode;
+    use jiff::Timestamp;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn scope() -> Scope {
+        Scope { tenant_id: TenantId::from_parts(NOW, [1; 10]), mode: Mode::Test }
+    }
+
+    #[test]
+    fn event_message_is_read_back_as_the_contract_says_with_its_data_untouched() {
+        let event = NewEvent::from_body(
+            br#"{"type":"a.b","data":{"n":1.0 },"channels":["c"],"timestamp":"2026-01-02T03:04:05Z","idempotency_key":"k"}"#,
+        )
+        .unwrap();
+        let event_id = EventId::from_parts(NOW, [2; 10]);
+        let message = EventMessage { event_id, scope: scope(), event, request_id: None, resend: false };
+        let (read_scope, read) = NewEvent::from_message(message.body().as_bytes()).unwrap();
+        assert_eq!(read_scope, scope());
+        assert_eq!(read.data.get(), r#"{"n":1.0 }"#);
+        assert_eq!(read.channels, ["c"]);
+        assert_eq!(read.timestamp, message.event.timestamp);
+        // The API has already given the event its id; the key has done its work.
+        assert_eq!(read.idempotency_key, None);
+    }
+
+    #[test]
+    fn retry_messages_read_back_and_unknown_kinds_are_refused() {
+        let message = RetryMessage::Attempt {
+            scope: scope(),
+            endpoint_id: EndpointId::from_parts(NOW, [3; 10]),
+            event_id: EventId::from_parts(NOW, [4; 10]),
+            attempt: 2,
+            trigger: Trigger::Automatic,
+        };
+        assert_eq!(serde_json::from_str::<RetryMessage>(&message.body()).unwrap(), message);
+        assert!(serde_json::from_str::<RetryMessage>(r#"{"kind":"other"}"#).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! Signing keys and receivers' credentials, in Secrets Manager: one secret per endpoint, named by stack, tenant and endpoint.
+//!
+//! A document is read once per version and instance: the endpoint's item carries the version in force, so what is cached under it is never
+//! stale. Nothing here logs or formats a document.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::aws_error::AwsError;
+use crate::domain::id::EndpointId;
+use crate::domain::tenant::Scope;
+use crate::domain::time::plus_seconds;
+use crate::signing::SecretDocument;
+
+/// How many endpoints' documents an instance keeps; over that it begins anew.
+const DOCUMENTS_CACHED_MAX: usize = 10_000;
+/// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
+const ROOT_KEY_CACHED_SECONDS: i64 = 60;
+
+/// The secrets of this stack and the client that reaches them. Clones share what is cached.
+#[derive(Clone)]
+pub struct Secrets {
+    client: Client,
+    prefix: String,
+    root_key_name: String,
+    documents: Arc<Mutex<HashMap<EndpointId, (String, Arc<SecretDocument>)>>>,
+    root_key: Arc<Mutex<Option<(Timestamp, [u8; 32])>>>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// The secrets whose names begin with `prefix` and a slash, and the root key under its own name.
+    #[must_use]
+    pub fn new(client: Client, prefix: String, root_key_name: String) -> Self {
+        Self { client, prefix, root_key_name, documents: Arc::default(), root_key: Arc::default() }
+    }
+
+    fn name(&self, scope: Scope, endpoint_id: EndpointId) -> String {
+        format!("{}/{}/{}/{endpoint_id}", self.prefix, scope.tenant_id, scope.mode)
+    }
+
+    /// Keeps the document of a new endpoint; the version it has from now on.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not take it.
+    pub async fn create(
+        &self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        document: SecretDocument,
+    ) -> Result<String, AwsError> {
+        const OPERATION: &str = "secretsmanager:CreateSecret";
+        let answer = self
+            .client
+            .create_secret()
+            .name(self.name(scope, endpoint_id))
+            .description("Outhook: signing key and receiver credentials of an endpoint")
+            .secret_string(to_text(&document, OPERATION)?)
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
+        self.remember(endpoint_id, answer.version_id, document, OPERATION)
+    }
+
+    /// Replaces the document of an endpoint; the version it has from now on. The endpoint's item has to name it to put it in force.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not take it.
+    pub async fn replace(
+        &self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        document: SecretDocument,
+    ) -> Result<String, AwsError> {
+        const OPERATION: &str = "secretsmanager:PutSecretValue";
+        let answer = self
+            .client
+            .put_secret_value()
+            .secret_id(self.name(scope, endpoint_id))
+            .secret_string(to_text(&document, OPERATION)?)
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
+        self.remember(endpoint_id, answer.version_id, document, OPERATION)
+    }
+
+    /// The document of an endpoint in the version that its item names: from the cache, or with one call.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn document(
+        &self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        version: &str,
+    ) -> Result<Arc<SecretDocument>, AwsError> {
+        const OPERATION: &str = "secretsmanager:GetSecretValue";
+        if let Some(document) = self.cached(endpoint_id, version) {
+            return Ok(document);
+        }
+        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_id(version);
+        let answer = get.send().await.map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
+        let text = answer.secret_string.unwrap_or_default();
+        // The parser's message could quote the secret.
+        let document: SecretDocument =
+            serde_json::from_str(&text).map_err(|_| AwsError::unreadable(OPERATION, "not a secret document"))?;
+        let document = Arc::new(document);
+        self.insert(endpoint_id, version.to_owned(), Arc::clone(&document));
+        Ok(document)
+    }
+
+    /// Removes the secret of an endpoint for good. Repeating is safe.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn remove(&self, scope: Scope, endpoint_id: EndpointId) -> Result<(), AwsError> {
+        self.lock_documents().remove(&endpoint_id);
+        let delete = self.client.delete_secret().secret_id(self.name(scope, endpoint_id));
+        match delete.force_delete_without_recovery(true).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("secretsmanager:DeleteSecret", &error)),
+        }
+    }
+
+    /// Whether this is the operator's root key. Takes as long for a wrong key as for the right one; reads Secrets Manager once a minute.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn is_root_key(&self, candidate: &str, now: Timestamp) -> Result<bool, AwsError> {
+        let cached = *self.root_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash = match cached {
+            Some((read_at, hash)) if now < plus_seconds(read_at, ROOT_KEY_CACHED_SECONDS) => hash,
+            _ => {
+                let hash = self.read_root_key().await?;
+                *self.root_key.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, hash));
+                hash
+            }
+        };
+        let candidate: [u8; 32] = Sha256::digest(candidate.as_bytes()).into();
+        Ok(candidate.ct_eq(&hash).into())
+    }
+
+    /// Whether Secrets Manager answers: reads the root key.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), AwsError> {
+        self.read_root_key().await.map(|_| ())
+    }
+
+    async fn read_root_key(&self) -> Result<[u8; 32], AwsError> {
+        const OPERATION: &str = "secretsmanager:GetSecretValue";
+        let answer: Result<_, SdkError<GetSecretValueError, _>> =
+            self.client.get_secret_value().secret_id(&self.root_key_name).send().await;
+        let key = answer.map_err(|error| AwsError::from_sdk(OPERATION, &error))?.secret_string.unwrap_or_default();
+        if key.is_empty() {
+            return Err(AwsError::unreadable(OPERATION, "the root key is empty"));
+        }
+        Ok(Sha256::digest(key.as_bytes()).into())
+    }
+
+    fn remember(
+        &self,
+        endpoint_id: EndpointId,
+        version: Option<String>,
+        document: SecretDocument,
+        operation: &'static str,
+    ) -> Result<String, AwsError> {
+        let version = version.ok_or_else(|| AwsError::unreadable(operation, "no version in the answer"))?;
+        self.insert(endpoint_id, version.clone(), Arc::new(document));
+        Ok(version)
+    }
+
+    fn cached(&self, endpoint_id: EndpointId, version: &str) -> Option<Arc<SecretDocument>> {
+        let documents = self.lock_documents();
+        let (cached_version, document) = documents.get(&endpoint_id)?;
+        (cached_version == version).then(|| Arc::clone(document))
+    }
+
+    fn insert(&self, endpoint_id: EndpointId, version: String, document: Arc<SecretDocument>) {
+        let mut documents = self.lock_documents();
+        if documents.len() >= DOCUMENTS_CACHED_MAX {
+            documents.clear();
+        }
+        documents.insert(endpoint_id, (version, document));
+    }
+
+    fn lock_documents(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, (String, Arc<SecretDocument>)>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn to_text(document: &SecretDocument, operation: &'static str) -> Result<String, AwsError> {
+    serde_json::to_string(document).map_err(|_| AwsError::unreadable(operation, "the document cannot be written"))
+}

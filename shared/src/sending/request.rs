@@ -1,0 +1,70 @@
+//! What a request to a receiver looks like. Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use crate::domain::endpoint::{Authorization, Endpoint};
+use crate::domain::id::EventId;
+use crate::signing::{self, Credential, SecretDocument};
+
+/// One request, ready to be sent.
+#[derive(Clone, Debug)]
+pub struct WebhookRequest {
+    /// Where to.
+    pub url: String,
+    /// All headers but those of the connection, `host`, `user-agent` and `content-length`.
+    pub headers: HeaderMap,
+    /// The bytes that are signed and sent.
+    pub body: Bytes,
+    /// How long the request may take, whole.
+    pub timeout_seconds: u32,
+}
+
+impl WebhookRequest {
+    /// The request of an attempt at `now`: signed with the keys in force, authorized as the endpoint says, its own headers beside ours.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint, secrets: &SecretDocument, event_id: EventId, body: Bytes, now: Timestamp) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &endpoint.settings.headers {
+            insert(&mut headers, name, value);
+        }
+        if let Some((name, value)) = authorization(&endpoint.settings.authorization, secrets.credential.as_ref()) {
+            insert(&mut headers, &name, &value);
+            if let Some(value) = headers.get_mut(name.as_str()) {
+                value.set_sensitive(true);
+            }
+        }
+        // Last, so that nothing above can stand in for them.
+        let signed = signing::sign(secrets, event_id, now, &body);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        insert(&mut headers, "webhook-id", &signed.id);
+        insert(&mut headers, "webhook-timestamp", &signed.timestamp);
+        insert(&mut headers, "webhook-signature", &signed.signature);
+        let settings = &endpoint.settings;
+        Self { url: settings.url.clone(), headers, body, timeout_seconds: settings.timeout_seconds }
+    }
+}
+
+fn authorization(how: &Authorization, credential: Option<&Credential>) -> Option<(String, String)> {
+    let credential = credential?.expose();
+    match how {
+        Authorization::None => None,
+        Authorization::Basic { username } => {
+            let encoded = STANDARD.encode(format!("{username}:{credential}"));
+            Some((AUTHORIZATION.to_string(), format!("Basic {encoded}")))
+        }
+        Authorization::Bearer => Some((AUTHORIZATION.to_string(), format!("Bearer {credential}"))),
+        Authorization::Header { name } => Some((name.clone(), credential.to_owned())),
+    }
+}
+
+/// Names and values were checked when the endpoint was made; one that is no header all the same is left out, not sent half.
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+        headers.insert(name, value);
+    }
+}
