@@ -9,10 +9,10 @@ use local::aws::Service;
 use crate::aws_services::{ACCESS_KEY_ID, Services};
 
 /// A table `things` with the key `id`.
-pub(crate) async fn create_table(services: &Services) {
+pub(crate) async fn create_table(dynamodb: &aws_sdk_dynamodb::Client) {
     let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash);
-    let request = services.dynamodb.create_table().table_name("things").billing_mode(BillingMode::PayPerRequest);
+    let request = dynamodb.create_table().table_name("things").billing_mode(BillingMode::PayPerRequest);
     let request = request.attribute_definitions(id.build().unwrap()).key_schema(key.build().unwrap());
     request.send().await.unwrap();
 }
@@ -20,7 +20,7 @@ pub(crate) async fn create_table(services: &Services) {
 #[tokio::test]
 async fn item_that_was_put_is_got_back_and_a_failed_condition_is_typed() {
     let services = Services::start().await;
-    create_table(&services).await;
+    create_table(&services.dynamodb).await;
     let put = || services.dynamodb.put_item().table_name("things").item("id", AttributeValue::S("a".to_owned()));
     put().send().await.unwrap();
     let got = services.dynamodb.get_item().table_name("things").key("id", AttributeValue::S("a".to_owned()));
@@ -33,7 +33,7 @@ async fn item_that_was_put_is_got_back_and_a_failed_condition_is_typed() {
 #[tokio::test]
 async fn calls_name_the_caller_the_table_and_the_capacity() {
     let services = Services::start().await;
-    create_table(&services).await;
+    create_table(&services.dynamodb).await;
     let _ = services.aws.calls().take();
     let put = services.dynamodb.put_item().table_name("things").item("id", AttributeValue::S("a".to_owned()));
     put.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.unwrap();

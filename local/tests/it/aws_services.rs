@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use jiff::Timestamp;
 use local::aws::{Aws, AwsOptions, AwsStartError};
 use shared::clock::Clock;
@@ -21,6 +23,38 @@ pub(crate) struct Services {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
 }
 
+/// Real clients.
+pub(crate) struct Clients {
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+}
+
+impl Clients {
+    /// For the services at a URL. They do not retry, so that faults are seen by the test.
+    pub(crate) fn of(url: &str) -> Self {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(url)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                ACCESS_KEY_ID,
+                "secret",
+                None,
+                None,
+                "test",
+            )))
+            .region(Region::new("us-east-1"))
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self {
+            sqs: aws_sdk_sqs::Client::new(&config),
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+        }
+    }
+}
+
 impl Services {
     /// In memory.
     pub(crate) async fn start() -> Self {
@@ -32,43 +66,8 @@ impl Services {
         let listen = "127.0.0.1:0".parse().unwrap();
         let options = AwsOptions { listen, data: data.map(Path::to_owned), clock: clock.clone() };
         let aws = Aws::start(options).await?;
-        let url = aws.endpoint_url().to_owned();
-        let http = aws_smithy_http_client::Builder::new().build_http();
-        let credentials = Credentials::new(ACCESS_KEY_ID, "secret", None, None, "test");
-        let region = Region::new("us-east-1");
-        // Faults are seen by the test and not retried away.
-        let retry = RetryConfig::disabled();
-        let sqs = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&url)
-            .http_client(http.clone())
-            .credentials_provider(credentials.clone())
-            .region(region.clone())
-            .retry_config(retry.clone())
-            .build();
-        let secrets = aws_sdk_secretsmanager::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&url)
-            .http_client(http.clone())
-            .credentials_provider(credentials.clone())
-            .region(region.clone())
-            .retry_config(retry.clone())
-            .build();
-        let dynamodb = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&url)
-            .http_client(http)
-            .credentials_provider(credentials)
-            .region(region)
-            .retry_config(retry)
-            .build();
-        Ok(Self {
-            aws,
-            clock,
-            sqs: aws_sdk_sqs::Client::from_conf(sqs),
-            secrets: aws_sdk_secretsmanager::Client::from_conf(secrets),
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
-        })
+        let Clients { sqs, secrets, dynamodb } = Clients::of(aws.endpoint_url());
+        Ok(Self { aws, clock, sqs, secrets, dynamodb })
     }
 
     /// Lets time pass.

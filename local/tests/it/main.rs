@@ -1,5 +1,9 @@
 //! The one integration binary of the local stack.
 
+mod aws_durability;
 mod aws_dynamodb;
+mod aws_faults;
+mod aws_secrets;
 mod aws_services;
 mod aws_sqs;
+mod aws_sqs_queues;
