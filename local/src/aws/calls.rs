@@ -131,10 +131,8 @@ pub(super) fn consumed_capacity(answer: &[u8]) -> Option<f64> {
 
 /// `NAME` of `arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-RANDOM`; anything else as it is.
 fn secret_name(id: &str) -> String {
-    match id.split_once(":secret:") {
-        Some((_, rest)) => rest.rsplit_once('-').map_or(rest, |(name, _)| name).to_owned(),
-        None => id.to_owned(),
-    }
+    let Some((_, rest)) = id.split_once(":secret:") else { return id.to_owned() };
+    rest.rsplit_once('-').filter(|(_, random)| random.len() == 6).map_or(rest, |(name, _)| name).to_owned()
 }
 
 /// The entries of one table: a list in `BatchWriteItem`, `Keys` in `BatchGetItem`.

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
@@ -40,6 +41,8 @@ pub(super) enum Journal {
 pub(super) struct FileJournal {
     work: Mutex<Option<mpsc::Sender<Work>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Requests whose changes are not on disk yet.
+    unwritten: Arc<AtomicUsize>,
 }
 
 /// One stored record.
@@ -82,11 +85,13 @@ impl Journal {
         connection.execute_batch(SCHEMA)?;
         let records = read(&connection)?;
         let (sender, work) = mpsc::channel();
+        let unwritten = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&unwritten);
         let thread = std::thread::spawn(move || {
-            write_all(connection, &work);
+            write_all(connection, &work, &counter);
             drop(held);
         });
-        let journal = FileJournal { work: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) };
+        let journal = FileJournal { work: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), unwritten };
         Ok((Self::File(journal), records))
     }
 
@@ -100,9 +105,11 @@ impl Journal {
     }
 
     /// Hands changes to the writer. Call it under the lock of the state they belong to, so that they keep its order.
+    /// A request that changed nothing waits for those before it, because its answer may tell of their changes.
     pub(super) fn submit(&self, changes: Changes) -> Written {
         let Self::File(file) = self else { return Written(None) };
-        if changes.list.is_empty() && !changes.unwritable {
+        let is_all_written = file.unwritten.load(Ordering::SeqCst) == 0;
+        if changes.list.is_empty() && !changes.unwritable && is_all_written {
             return Written(None);
         }
         let (done, written) = oneshot::channel();
@@ -110,6 +117,7 @@ impl Journal {
         if let Some(sender) = lock(&file.work).as_ref()
             && !changes.unwritable
         {
+            file.unwritten.fetch_add(1, Ordering::SeqCst);
             let _ = sender.send(Work { changes: changes.list, done });
         }
         Written(Some(written))
@@ -176,7 +184,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
     records.collect()
 }
 
-fn write_all(mut connection: Connection, work: &mpsc::Receiver<Work>) {
+fn write_all(mut connection: Connection, work: &mpsc::Receiver<Work>, unwritten: &AtomicUsize) {
     while let Ok(first) = work.recv() {
         let batch: Vec<Work> =
             std::iter::once(first).chain(work.try_iter().take(REQUESTS_PER_COMMIT_MAX - 1)).collect();
@@ -184,6 +192,7 @@ fn write_all(mut connection: Connection, work: &mpsc::Receiver<Work>) {
         if let Err(error) = &written {
             tracing::error!(%error, "the data file could not be written");
         }
+        unwritten.fetch_sub(batch.len(), Ordering::SeqCst);
         for request in batch {
             let _ = request.done.send(written.is_ok());
         }

@@ -23,9 +23,9 @@ async fn message_is_visible_again_after_its_timeout() {
     services.advance_seconds(1);
     let again = services.receive(&url).await;
     assert_eq!(bodies(&again), ["hello"]);
-    assert_eq!(attribute(&again[0], MessageSystemAttributeName::ApproximateReceiveCount), Some("2"));
-    let first = attribute(&again[0], MessageSystemAttributeName::ApproximateFirstReceiveTimestamp);
-    assert_eq!(first, attribute(&again[0], MessageSystemAttributeName::SentTimestamp));
+    assert_eq!(attribute(&again[0], &MessageSystemAttributeName::ApproximateReceiveCount), Some("2"));
+    let first = attribute(&again[0], &MessageSystemAttributeName::ApproximateFirstReceiveTimestamp);
+    assert_eq!(first, attribute(&again[0], &MessageSystemAttributeName::SentTimestamp));
 }
 
 #[tokio::test]
@@ -134,12 +134,12 @@ async fn system_attributes_come_only_when_asked_for() {
     let none = receive().send().await.unwrap().messages.unwrap();
     assert_eq!(none[0].attributes(), None);
     let one = receive().message_system_attribute_names("SentTimestamp".into()).send().await.unwrap().messages.unwrap();
-    assert_eq!(attribute(&one[0], MessageSystemAttributeName::SentTimestamp), Some("1795132800000"));
-    assert_eq!(attribute(&one[0], MessageSystemAttributeName::ApproximateReceiveCount), None);
+    assert_eq!(attribute(&one[0], &MessageSystemAttributeName::SentTimestamp), Some("1795132800000"));
+    assert_eq!(attribute(&one[0], &MessageSystemAttributeName::ApproximateReceiveCount), None);
     let all = services.receive(&url).await;
-    assert_eq!(attribute(&all[0], MessageSystemAttributeName::MessageGroupId), Some("tenant-1"));
-    assert_eq!(attribute(&all[0], MessageSystemAttributeName::SenderId), Some("AKIDTEST"));
-    assert_eq!(attribute(&all[0], MessageSystemAttributeName::ApproximateReceiveCount), Some("3"));
+    assert_eq!(attribute(&all[0], &MessageSystemAttributeName::MessageGroupId), Some("tenant-1"));
+    assert_eq!(attribute(&all[0], &MessageSystemAttributeName::SenderId), Some("AKIDTEST"));
+    assert_eq!(attribute(&all[0], &MessageSystemAttributeName::ApproximateReceiveCount), Some("3"));
 }
 
 #[tokio::test]
@@ -165,11 +165,10 @@ async fn message_attributes_come_back_as_asked_for_with_the_digest_of_aws() {
     assert_eq!(all[0].md5_of_message_attributes(), Some("27bb5711e96b33bb4990a17dfb6c0218"));
     assert_eq!(all[0].message_attributes().unwrap()["raw"], raw);
     for (names, expected) in
-        [(&["t.*", "count"][..], 1), (&["tr.*"], 1), (&[".*"], 3), (&["count", "raw"], 2), (&[], 0)]
+        [(&["t.*", "count"][..], 2), (&["tr.*"], 1), (&[".*"], 3), (&["count", "raw"], 2), (&[], 0)]
     {
         let some = receive(names).send().await.unwrap().messages.unwrap();
         let count = some[0].message_attributes().map_or(0, |attributes| attributes.len());
-        let expected = if names.contains(&"t.*") { 2 } else { expected };
         assert_eq!(count, expected, "{names:?}");
     }
 }
@@ -316,8 +315,8 @@ fn long_poll(services: &Services, url: &str) -> ReceiveMessageFluentBuilder {
     services.sqs.receive_message().queue_url(url).wait_time_seconds(20)
 }
 
-fn attribute(message: &aws_sdk_sqs::types::Message, name: MessageSystemAttributeName) -> Option<&str> {
-    message.attributes()?.get(&name).map(String::as_str)
+fn attribute<'a>(message: &'a aws_sdk_sqs::types::Message, name: &MessageSystemAttributeName) -> Option<&'a str> {
+    message.attributes()?.get(name).map(String::as_str)
 }
 
 /// The error code that a refused request was answered with.

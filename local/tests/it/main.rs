@@ -1,5 +1,7 @@
 //! The one integration binary of the local stack.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test or serves one")]
+
 mod aws_durability;
 mod aws_dynamodb;
 mod aws_faults;

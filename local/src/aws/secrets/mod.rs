@@ -57,7 +57,7 @@ impl Secrets {
     ///
     /// # Errors
     /// The key of a record that cannot be read.
-    pub(super) fn load<'a>(clock: Clock, journal: Arc<Journal>, records: &'a [Record]) -> Result<Self, &'a str> {
+    pub(super) fn load(clock: Clock, journal: Arc<Journal>, records: &[Record]) -> Result<Self, &str> {
         let mut state = State::default();
         for record in records.iter().filter(|record| record.key.starts_with("secret/")) {
             state.insert(record.value().ok_or(record.key.as_str())?);
@@ -73,17 +73,19 @@ impl Secrets {
         match operation {
             "GetSecretValue" => self.change(body, read::value).await,
             "BatchGetSecretValue" => self.change(body, read::batch).await,
-            "DescribeSecret" => self.change(body, read::describe).await,
+            "DescribeSecret" => self.change(body, |change, request| read::describe(change, &request)).await,
             "ListSecretVersionIds" => self.change(body, read::versions).await,
             "ListSecrets" => self.change(body, list::list).await,
             "CreateSecret" => self.change(body, write::create).await,
             "PutSecretValue" => self.change(body, write::put).await,
             "UpdateSecret" => self.change(body, write::update).await,
-            "UpdateSecretVersionStage" => self.change(body, write::move_stage).await,
+            "UpdateSecretVersionStage" => {
+                self.change(body, |change, request| write::move_stage(change, &request)).await
+            }
             "DeleteSecret" => self.change(body, write::delete).await,
-            "RestoreSecret" => self.change(body, write::restore).await,
+            "RestoreSecret" => self.change(body, |change, request| write::restore(change, &request)).await,
             "TagResource" => self.change_quietly(body, write::tag).await,
-            "UntagResource" => self.change_quietly(body, write::untag).await,
+            "UntagResource" => self.change_quietly(body, |change, request| write::untag(change, &request)).await,
             "GetRandomPassword" => {
                 protocol::success(Service::SecretsManager, &password::random(&protocol::parse(body)?)?)
             }

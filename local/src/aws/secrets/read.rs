@@ -175,7 +175,7 @@ pub(super) fn batch(change: &mut Change<'_>, request: BatchGet) -> Result<BatchG
     Ok(BatchGot { secret_values, errors: failed, next_token: next })
 }
 
-pub(super) fn describe(change: &mut Change<'_>, request: Describe) -> Result<Description, AwsError> {
+pub(super) fn describe(change: &mut Change<'_>, request: &Describe) -> Result<Description, AwsError> {
     let secret = change.find(&request.secret_id)?;
     let stages = owned_stages(secret);
     Ok(Description { version_ids_to_stages: (!stages.is_empty()).then_some(stages), ..Description::of(secret) })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{CURRENT, NewValue, Secret, Tag};
@@ -27,6 +28,8 @@ pub(super) struct Create {
     kms_key_id: Option<String>,
     #[serde(default)]
     tags: Vec<Tag>,
+    #[serde(default)]
+    add_replica_regions: Vec<IgnoredAny>,
     #[serde(flatten)]
     value: NewValue,
 }
@@ -104,7 +107,10 @@ pub(super) struct Written {
 }
 
 pub(super) fn create(change: &mut Change<'_>, request: Create) -> Result<Written, AwsError> {
-    let Create { name, description, kms_key_id, tags, value: new } = request;
+    let Create { name, description, kms_key_id, tags, add_replica_regions, value: new } = request;
+    if !add_replica_regions.is_empty() {
+        return Err(errors::invalid_parameter("the local stack does not cover replication to other regions"));
+    }
     check_name(&name)?;
     check_description(description.as_deref())?;
     let value = new.value()?;
@@ -180,7 +186,7 @@ pub(super) fn update(change: &mut Change<'_>, request: Update) -> Result<Written
     Ok(answer)
 }
 
-pub(super) fn move_stage(change: &mut Change<'_>, request: MoveStage) -> Result<Written, AwsError> {
+pub(super) fn move_stage(change: &mut Change<'_>, request: &MoveStage) -> Result<Written, AwsError> {
     let mut secret = change.find_usable(&request.secret_id)?.clone();
     let stage = request.version_stage.as_str();
     let from = request.remove_from_version_id.as_deref();
@@ -255,7 +261,7 @@ pub(super) fn delete(change: &mut Change<'_>, request: Delete) -> Result<Written
     Ok(answer)
 }
 
-pub(super) fn restore(change: &mut Change<'_>, request: OfSecret) -> Result<Written, AwsError> {
+pub(super) fn restore(change: &mut Change<'_>, request: &OfSecret) -> Result<Written, AwsError> {
     let mut secret = change.find(&request.secret_id)?.clone();
     secret.deleted_at = None;
     let answer = written(&secret, None);
@@ -271,7 +277,7 @@ pub(super) fn tag(change: &mut Change<'_>, request: AddTags) -> Result<(), AwsEr
     Ok(())
 }
 
-pub(super) fn untag(change: &mut Change<'_>, request: RemoveTags) -> Result<(), AwsError> {
+pub(super) fn untag(change: &mut Change<'_>, request: &RemoveTags) -> Result<(), AwsError> {
     let mut secret = change.find_usable(&request.secret_id)?.clone();
     secret.tags.retain(|key, _| !request.tag_keys.contains(key));
     secret.changed_at = change.now;

@@ -89,12 +89,12 @@ impl Settings {
     }
 }
 
-/// Attributes as a request carries them; the value empty removes one, as on AWS.
+/// Attributes as a request carries them.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let attributes = Option::<BTreeMap<String, serde_json::Value>>::deserialize(deserializer)?.unwrap_or_default();
-    let text = |(name, value)| match value {
-        serde_json::Value::String(text) => Ok((name, text)),
-        other => Err(Error::custom(format!("the attribute {name} must be a string, got {other}"))),
+    let text = |(name, value): (String, serde_json::Value)| match value.as_str() {
+        Some(text) => Ok((name, text.to_owned())),
+        None => Err(Error::custom(format!("the attribute {name} must be a string, got {value}"))),
     };
     attributes.into_iter().map(text).collect()
 }
@@ -159,9 +159,10 @@ impl RedrivePolicy {
         let wire: Wire = serde_json::from_str(text).map_err(|_| {
             invalid("Redrive policy does not contain mandatory attribute: maxReceiveCount, deadLetterTargetArn.")
         })?;
-        let count = match &wire.max_receive_count {
-            serde_json::Value::String(text) => text.parse().ok(),
-            other => other.as_u64().and_then(|count| u32::try_from(count).ok()),
+        let count = &wire.max_receive_count;
+        let count = match count.as_str() {
+            Some(text) => text.parse().ok(),
+            None => count.as_u64().and_then(|count| u32::try_from(count).ok()),
         };
         let max_receive_count = count
             .filter(|count| (1..=1_000).contains(count))

@@ -39,7 +39,7 @@ pub(super) fn handle(queue: &str, number: u64, message: &Message, receive_count:
     STANDARD.encode(format!("{number} {} {receive_count} {queue}", message.id))
 }
 
-pub(super) fn delete(change: &mut Change<'_>, request: One<Delete>) -> Result<(), AwsError> {
+pub(super) fn delete(change: &mut Change<'_>, request: &One<Delete>) -> Result<(), AwsError> {
     let name = name_of_url(&request.queue_url);
     change.queue(name)?;
     delete_one(change, name, &request.content).map(|_| ())
@@ -52,7 +52,7 @@ pub(super) fn delete_batch(change: &mut Change<'_>, request: Batch<Delete>) -> R
     Ok(batch::each(entries, |entry| delete_one(change, &name, &entry)))
 }
 
-pub(super) fn change_visibility(change: &mut Change<'_>, request: One<ChangeVisibility>) -> Result<(), AwsError> {
+pub(super) fn change_visibility(change: &mut Change<'_>, request: &One<ChangeVisibility>) -> Result<(), AwsError> {
     let name = name_of_url(&request.queue_url);
     change.queue(name)?;
     change_one(change, name, &request.content).map(|_| ())

@@ -127,19 +127,21 @@ impl Sqs {
             "SendMessage" => self.change(body, |change, request| send::one(change, request, sender)).await,
             "SendMessageBatch" => self.change(body, |change, request| send::batch(change, request, sender)).await,
             "ReceiveMessage" => receive::receive(self, protocol::parse(body)?).await,
-            "DeleteMessage" => self.change_quietly(body, handles::delete).await,
+            "DeleteMessage" => self.change_quietly(body, |change, request| handles::delete(change, &request)).await,
             "DeleteMessageBatch" => self.change(body, handles::delete_batch).await,
-            "ChangeMessageVisibility" => self.change_quietly(body, handles::change_visibility).await,
+            "ChangeMessageVisibility" => {
+                self.change_quietly(body, |change, request| handles::change_visibility(change, &request)).await
+            }
             "ChangeMessageVisibilityBatch" => self.change(body, handles::change_visibility_batch).await,
             "CreateQueue" => self.change(body, |change, request| queues::create(change, request, self)).await,
             "GetQueueUrl" => self.change(body, |change, request| queues::url(change, &request, self)).await,
             "ListQueues" => self.change(body, |change, request| queues::list(change, &request, self)).await,
             "GetQueueAttributes" => self.change(body, |change, request| queues::attributes(change, &request)).await,
             "SetQueueAttributes" => self.change_quietly(body, queues::set_attributes).await,
-            "DeleteQueue" => self.change_quietly(body, queues::delete).await,
-            "PurgeQueue" => self.change_quietly(body, queues::purge).await,
+            "DeleteQueue" => self.change_quietly(body, |change, request| queues::delete(change, &request)).await,
+            "PurgeQueue" => self.change_quietly(body, |change, request| queues::purge(change, &request)).await,
             "TagQueue" => self.change_quietly(body, queues::tag).await,
-            "UntagQueue" => self.change_quietly(body, queues::untag).await,
+            "UntagQueue" => self.change_quietly(body, |change, request| queues::untag(change, &request)).await,
             "ListQueueTags" => self.change(body, |change, request| queues::tags(change, &request)).await,
             "ListDeadLetterSourceQueues" => {
                 self.change(body, |change, request| queues::dead_letter_sources(change, &request, self)).await

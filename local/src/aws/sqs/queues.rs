@@ -118,6 +118,7 @@ pub(super) fn create(change: &mut Change<'_>, request: Create, sqs: &Sqs) -> Res
     check_name(&queue_name)?;
     let attributes: BTreeMap<_, _> = attributes
         .into_iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| {
             let value = attributes::normalized(&name, value);
             (name, value)
@@ -185,6 +186,7 @@ pub(super) fn attributes(change: &mut Change<'_>, request: &GetAttributes) -> Re
 pub(super) fn set_attributes(change: &mut Change<'_>, request: SetAttributes) -> Result<(), AwsError> {
     let name = name_of_url(&request.queue_url);
     let mut attributes = change.queue(name)?.record.attributes.clone();
+    let changes_redrive = request.attributes.contains_key("RedrivePolicy");
     for (name, value) in request.attributes {
         if value.is_empty() {
             attributes.remove(&name);
@@ -194,7 +196,9 @@ pub(super) fn set_attributes(change: &mut Change<'_>, request: SetAttributes) ->
         }
     }
     let settings = Settings::read(&attributes)?;
-    check_redrive(change, &settings)?;
+    if changes_redrive {
+        check_redrive(change, &settings)?;
+    }
     let modified_at = change.now / 1_000;
     let (queue, changes) = change.queue_and_changes(name)?;
     queue.record.attributes = attributes;
@@ -204,7 +208,7 @@ pub(super) fn set_attributes(change: &mut Change<'_>, request: SetAttributes) ->
     Ok(())
 }
 
-pub(super) fn delete(change: &mut Change<'_>, request: OfQueue) -> Result<(), AwsError> {
+pub(super) fn delete(change: &mut Change<'_>, request: &OfQueue) -> Result<(), AwsError> {
     let name = name_of_url(&request.queue_url);
     let (queue, changes) = change.queue_and_changes(name)?;
     queue.clear(changes);
@@ -215,7 +219,7 @@ pub(super) fn delete(change: &mut Change<'_>, request: OfQueue) -> Result<(), Aw
     Ok(())
 }
 
-pub(super) fn purge(change: &mut Change<'_>, request: OfQueue) -> Result<(), AwsError> {
+pub(super) fn purge(change: &mut Change<'_>, request: &OfQueue) -> Result<(), AwsError> {
     let name = name_of_url(&request.queue_url);
     let now = change.now;
     let (queue, changes) = change.queue_and_changes(name)?;
@@ -237,7 +241,7 @@ pub(super) fn tag(change: &mut Change<'_>, request: Tag) -> Result<(), AwsError>
     Ok(())
 }
 
-pub(super) fn untag(change: &mut Change<'_>, request: Untag) -> Result<(), AwsError> {
+pub(super) fn untag(change: &mut Change<'_>, request: &Untag) -> Result<(), AwsError> {
     let (queue, changes) = change.queue_and_changes(name_of_url(&request.queue_url))?;
     queue.record.tags.retain(|key, _| !request.tag_keys.contains(key));
     queue.save(changes);

@@ -89,7 +89,7 @@ pub(super) async fn receive(sqs: &Sqs, request: Receive) -> Result<Answer, AwsEr
         // What came between looking and registering.
         let (changed, written) = sqs.locked(|change| {
             let queue = change.queue(name_of_url(&request.queue_url));
-            queue.is_ok_and(|queue| queue.next(false).is_some() || queue.next_visible_at() != looked.next_visible_at)
+            queue.map_or(true, |queue| queue.next(false).is_some() || queue.next_visible_at() != looked.next_visible_at)
         });
         written.wait().await.map_err(|error| AwsError::internal(Service::Sqs, error.to_string()))?;
         if changed {
