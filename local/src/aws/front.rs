@@ -1,0 +1,196 @@
+//! The port: connections, routing by `x-amz-target`, faults, the call log.
+//!
+//! It sits on hyper itself and not on axum, because a fault must be able to close a connection without an answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::calls::{self, Call, CallLog};
+use super::dynamodb::DynamoDb;
+use super::faults::{self, Fault, Faults};
+use super::journal::Journal;
+use super::lock;
+use super::protocol::{self, Answer, AwsError, Service};
+use super::secrets::Secrets;
+use super::sqs::Sqs;
+
+/// The largest request body: DynamoDB takes 16 MB, and 1 MiB of SQS message grows when JSON escapes it.
+const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Connections that may wait for their turn to be accepted.
+const BACKLOG: u32 = 1_024;
+
+/// How long requests in hand may hold up a shutdown.
+const SHUTDOWN_SECONDS_MAX: Duration = Duration::from_secs(5);
+
+/// What GET answers.
+const HEALTH: &str = "outhook: DynamoDB, SQS and Secrets Manager are here\n";
+
+/// Everything behind the port.
+pub(super) struct Front {
+    /// Gone once it is shut down.
+    pub(super) dynamodb: Mutex<Option<Arc<DynamoDb>>>,
+    pub(super) sqs: Sqs,
+    pub(super) secrets: Secrets,
+    pub(super) faults: Arc<Faults>,
+    pub(super) calls: CallLog,
+    pub(super) journal: Arc<Journal>,
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a fault closed the connection")]
+pub(super) struct Dropped;
+
+/// One request, read.
+struct Incomer {
+    service: Service,
+    operation: String,
+    identity: String,
+    headers: http::HeaderMap,
+    body: Bytes,
+}
+
+impl Front {
+    /// Closes what serving leaves open: the database and the journal.
+    pub(super) async fn close(&self) {
+        let dynamodb = lock(&self.dynamodb).take();
+        if let Some(dynamodb) = dynamodb.and_then(Arc::into_inner) {
+            dynamodb.shutdown().await;
+        }
+        let journal = Arc::clone(&self.journal);
+        let _ = tokio::task::spawn_blocking(move || journal.close()).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Dropped> {
+        if request.method() == Method::GET {
+            return Ok(Answer::new(Bytes::from_static(HEALTH.as_bytes())));
+        }
+        let (parts, body) = request.into_parts();
+        let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Some((service, operation)) = Service::of_target(target) else {
+            return Ok(AwsError::unknown_operation(target).answer(Service::Sqs));
+        };
+        let operation = operation.to_owned();
+        let Ok(body) = Limited::new(body, REQUEST_BYTES_MAX).collect().await else {
+            let message = format!("a request is at most {REQUEST_BYTES_MAX} bytes and arrives whole");
+            let mut error = AwsError::client("com.amazon.coral.service#RequestEntityTooLargeException", message);
+            error.status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Ok(error.answer(service));
+        };
+        let identity = protocol::identity(&parts.headers).to_owned();
+        self.serve(Incomer { service, operation, identity, headers: parts.headers, body: body.to_bytes() }).await
+    }
+
+    /// Applies faults, does the operation, writes the call down.
+    async fn serve(&self, request: Incomer) -> Result<Answer, Dropped> {
+        let Incomer { service, ref operation, ref identity, .. } = request;
+        let fault = self.faults.hit(service, operation, identity);
+        let mentioned = calls::mentioned(service, &request.body);
+        let answer = match fault {
+            None => Ok(self.operate(&request).await),
+            Some(Fault::Throttle) => Ok(faults::throttled(service)),
+            Some(Fault::Unavailable) => Ok(faults::unavailable(service)),
+            Some(Fault::DropBefore) => Err(Dropped),
+            Some(Fault::DropAnswer) => {
+                let _ = self.operate(&request).await;
+                Err(Dropped)
+            }
+        };
+        let capacity = answer.as_ref().ok().filter(|_| mentioned.capacity);
+        self.calls.add(Call {
+            service,
+            status: answer.as_ref().map_or(0, |answer| answer.status().as_u16()),
+            request_bytes: request.body.len(),
+            consumed_capacity: capacity.and_then(|answer| calls::consumed_capacity(answer.body())),
+            resources: mentioned.resources,
+            items: mentioned.items,
+            operation: request.operation,
+            identity: request.identity,
+        });
+        answer
+    }
+
+    async fn operate(&self, request: &Incomer) -> Answer {
+        let Incomer { service, operation, identity, headers, body } = request;
+        let answer = match service {
+            Service::DynamoDb => {
+                let dynamodb = lock(&self.dynamodb).clone();
+                match dynamodb {
+                    Some(dynamodb) => dynamodb.call(headers, body.clone()).await,
+                    None => Err(AwsError::internal(*service, "the service is shut down")),
+                }
+            }
+            Service::Sqs => self.sqs.call(operation, body, identity).await,
+            Service::SecretsManager => self.secrets.call(operation, body).await,
+        };
+        answer.unwrap_or_else(|error| error.answer(*service))
+    }
+}
+
+/// Opens the port.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart on the same port must not wait for old connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections until `stopped`, then lets the requests in hand finish.
+pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, stopped: watch::Receiver<bool>) {
+    let mut connections = JoinSet::new();
+    let mut stop = stopped.clone();
+    loop {
+        tokio::select! {
+            () = told_to_stop(&mut stop) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&front), stopped.clone()));
+                }
+                // Out of file descriptors, mostly; give others the time to close some.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(SHUTDOWN_SECONDS_MAX, finish).await;
+    connections.shutdown().await;
+}
+
+/// Returns when the services are shut down or dropped.
+pub(super) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn connection(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let front = Arc::clone(&front);
+        async move { front.answer(request).await.map(|answer| answer.map(Full::new)) }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // Errors here are clients that went away and faults that close the connection.
+        _ = connection.as_mut() => return,
+        () = told_to_stop(&mut stopped) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
