@@ -1,1 +1,23 @@
+//! The sweeper: a tick of the schedule in, what was done out.
 
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use serde::Serialize;
+use shared::pipeline::sweep::sweep;
+use shared::services::Services;
+
+/// What one run did, for whoever invokes it by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Deliveries handed to the retries queue.
+    pub queued: usize,
+    /// Secrets removed.
+    pub secrets_removed: usize,
+    /// Things that failed and are tried again at the next run.
+    pub failed: usize,
+}
+
+/// Makes one run; what the tick says plays no part. Repeating is safe.
+pub async fn handle(services: &Services, _tick: EventBridgeEvent) -> Report {
+    let swept = sweep(services).await;
+    Report { queued: swept.queued, secrets_removed: swept.secrets_removed, failed: swept.failed }
+}

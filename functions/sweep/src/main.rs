@@ -1,1 +1,15 @@
-fn main() {}
+//! The sweeper as a Lambda function behind a schedule.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::services::{Services, aws_from_env};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let config = Config::from_env()?;
+    let services = Services::new(config, Clock::System, &aws_from_env().await)?;
+    let handle = |event: LambdaEvent<_>| async { Ok::<_, Error>(sweep::handle(&services, event.payload).await) };
+    lambda_runtime::run(service_fn(handle)).await
+}

@@ -14,6 +14,8 @@ use super::validation::{FieldErrors, Fields, printable};
 
 /// The largest event, `data` with its envelope, in bytes: 256 KiB.
 pub const EVENT_BYTES_MAX: usize = 256 * 1_024;
+/// The largest message of the events queue, in bytes: an event, and what the API adds to say whose it is.
+pub const MESSAGE_BYTES_MAX: usize = EVENT_BYTES_MAX + 4 * 1_024;
 /// The most endpoints that an event can name.
 pub const ENDPOINT_IDS_MAX: usize = 100;
 /// The longest idempotency key, in characters.
@@ -71,8 +73,8 @@ impl NewEvent {
     /// # Errors
     /// Every field that is wrong.
     pub fn from_message(body: &[u8]) -> Result<(Scope, Self), FieldErrors> {
-        if body.len() > EVENT_BYTES_MAX {
-            return Err(FieldErrors::one("", format!("must be at most {EVENT_BYTES_MAX} bytes")));
+        if body.len() > MESSAGE_BYTES_MAX {
+            return Err(FieldErrors::one("", format!("must be at most {MESSAGE_BYTES_MAX} bytes")));
         }
         let mut fields = Fields::from_body(body)?;
         let tenant_id = fields.required("tenant_id", "must be text", |id: String| {
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn event_over_its_limit_is_refused() {
-        let body = format!(r#"{{"type":"a","data":{{"x":"{}"}}}}"#, "x".repeat(EVENT_BYTES_MAX));
+        let body = format!(r#"{{"type":"a","data":{{"x":"{}"}}}}"#, "x".repeat(MESSAGE_BYTES_MAX));
         assert!(NewEvent::from_message(body.as_bytes()).is_err());
     }
 }

@@ -5,7 +5,7 @@ pub mod messages;
 use std::collections::HashMap;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry};
 
 use crate::aws_error::AwsError;
 use crate::domain::id::TenantId;
@@ -51,6 +51,16 @@ impl Queues {
             .await
             .map(|_| ())
             .map_err(|error| AwsError::from_sdk("sqs:SendMessage", &error))
+    }
+
+    /// Whether the events queue answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), AwsError> {
+        let attributes = self.client.get_queue_attributes().queue_url(&self.events_url);
+        let answer = attributes.attribute_names(QueueAttributeName::QueueArn).send().await;
+        answer.map(|_| ()).map_err(|error| AwsError::from_sdk("sqs:GetQueueAttributes", &error))
     }
 
     /// Puts messages onto the retries queue, each with its delay in seconds (0 to 900), ten a call. The results stand in their order.
