@@ -1,0 +1,154 @@
+//! The one place where errors become HTTP: status, code, message. What went wrong inside is logged here and never shown.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use shared::aws_error::AwsError;
+use shared::domain::api_key::Permission;
+use shared::domain::validation::{FieldError, FieldErrors};
+
+use crate::request_id::RequestId;
+
+/// How long a caller should wait when a dependency is down, in seconds.
+const UNAVAILABLE_RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// Something about the input is wrong; every field that is.
+    Validation(FieldErrors),
+    /// No key, or a wrong one.
+    Unauthorized,
+    /// The key does not have this permission.
+    Forbidden(Permission),
+    /// The key is of the wrong kind for this route.
+    WrongKind(&'static str),
+    /// There is no such thing, or not for this caller.
+    NotFound(&'static str),
+    /// The route exists, this method on it does not.
+    MethodNotAllowed,
+    /// The body is not JSON by its own word.
+    UnsupportedMediaType,
+    /// It would contradict what is there.
+    Conflict(&'static str),
+    /// The tenant has its maximum.
+    LimitExceeded(&'static str),
+    /// The body is larger than this many bytes.
+    PayloadTooLarge(usize),
+    /// AWS failed us.
+    Aws(AwsError),
+}
+
+impl ApiError {
+    /// An error about one field.
+    pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Validation(FieldErrors::one(field, message))
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Forbidden(_) | Self::WrongKind(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "CONFLICT"),
+            Self::LimitExceeded(_) => (StatusCode::CONFLICT, "LIMIT_EXCEEDED"),
+            Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::Aws(error) if error.retryable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            Self::Aws(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Validation(errors) => {
+                let named: Vec<_> = errors.0.iter().filter(|e| !e.field.is_empty()).map(|e| e.field.as_str()).collect();
+                match (errors.0.as_slice(), named.as_slice()) {
+                    ([only], []) => format!("the body {}", only.message),
+                    ([only], _) => format!("{} {}", only.field, only.message),
+                    _ => format!("these fields are wrong: {}", named.join(", ")),
+                }
+            }
+            Self::Unauthorized => "a valid API key is required: Authorization: Bearer sk_…".to_owned(),
+            Self::Forbidden(permission) => format!("the API key lacks the permission {permission}"),
+            Self::WrongKind(needed) => format!("this route needs {needed}"),
+            Self::NotFound(what) => format!("there is no such {what}"),
+            Self::MethodNotAllowed => "this route does not have this method".to_owned(),
+            Self::UnsupportedMediaType => "the body must be sent as content-type: application/json".to_owned(),
+            Self::Conflict(why) | Self::LimitExceeded(why) => (*why).to_owned(),
+            Self::PayloadTooLarge(bytes_max) => format!("the body must be at most {bytes_max} bytes"),
+            Self::Aws(error) if error.retryable => "a service that Outhook depends on does not answer; try again".to_owned(),
+            Self::Aws(_) => "something went wrong inside; the request id finds it in the log".to_owned(),
+        }
+    }
+}
+
+impl From<AwsError> for ApiError {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Validation(errors)
+    }
+}
+
+/// What the middleware needs to write the error body, which carries the request's id.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ErrorBody {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<FieldError>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        if let Self::Aws(error) = &self {
+            tracing::error!(%error, code, "request failed");
+        }
+        let message = self.message();
+        let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let details = if let Self::Validation(errors) = self { errors.0 } else { Vec::new() };
+        let mut response = status.into_response();
+        if unavailable {
+            response.headers_mut().insert(RETRY_AFTER, UNAVAILABLE_RETRY_AFTER);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(ErrorBody { code, message, details });
+        response
+    }
+}
+
+/// Writes the error body of a response that has one.
+pub(crate) fn complete(mut response: Response, request_id: &RequestId) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        error: WithRequestId<'a>,
+    }
+    #[derive(Serialize)]
+    struct WithRequestId<'a> {
+        #[serde(flatten)]
+        body: ErrorBody,
+        request_id: &'a str,
+    }
+    let Some(body) = response.extensions_mut().remove::<ErrorBody>() else { return response };
+    let envelope = Envelope { error: WithRequestId { body, request_id: request_id.as_str() } };
+    let (parts, _) = response.into_parts();
+    let mut complete = (parts.status, Json(envelope)).into_response();
+    for (name, value) in &parts.headers {
+        if !complete.headers().contains_key(name) {
+            complete.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    complete
+}

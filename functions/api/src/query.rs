@@ -1,0 +1,65 @@
+//! Query strings: every parameter is known and right, or the answer names what is not.
+
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use shared::domain::validation::FieldErrors;
+use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX};
+
+use crate::error::ApiError;
+
+/// The parameters of a request; they are taken by name, and what is left at the end is unknown.
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    errors: FieldErrors,
+}
+
+impl Params {
+    /// Takes a parameter that may stand once.
+    pub(crate) fn one<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let mut values = self.values(name);
+        if values.len() > 1 {
+            self.errors.add(name, "must be given once");
+            return None;
+        }
+        let value = read(&values.pop()?);
+        value.map_err(|rule| self.errors.add(name, rule)).ok()
+    }
+
+    /// Takes `limit` and `cursor`.
+    pub(crate) fn paging<Id: FromStr>(&mut self) -> (usize, Option<Id>) {
+        let rule = || format!("must be a whole number from 1 to {PAGE_MAX}");
+        let limit = self.one("limit", |text| match text.parse::<u32>() {
+            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+            _ => Err(rule()),
+        });
+        (limit.unwrap_or(PAGE_DEFAULT) as usize, self.one("cursor", cursor::decode))
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// Every parameter that is unknown or wrong.
+    pub(crate) fn finish(mut self) -> Result<(), ApiError> {
+        for (name, _) in std::mem::take(&mut self.pairs) {
+            self.errors.add(name, "is not a known parameter");
+        }
+        if self.errors.0.is_empty() { Ok(()) } else { Err(ApiError::Validation(self.errors)) }
+    }
+
+    fn values(&mut self, name: &str) -> Vec<String> {
+        let taken = self.pairs.extract_if(.., |(candidate, _)| candidate == name);
+        taken.map(|(_, value)| value).collect()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Ok(Self { pairs, errors: FieldErrors::default() })
+    }
+}

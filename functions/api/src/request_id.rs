@@ -1,0 +1,63 @@
+//! The id of a request: in every answer, every error and every log line, and along the event's way to its attempts.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+use lambda_http::RequestExt;
+use lambda_http::request::RequestContext;
+use shared::random;
+use tracing::Instrument;
+
+use crate::error;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id: API Gateway's own where there is one, so that its access log and ours agree.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn of(request: &Request) -> Self {
+        let from_gateway = match request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+            _ => None,
+        };
+        Self(from_gateway.unwrap_or_else(|| {
+            let bytes: [u8; 12] = random::bytes();
+            bytes.iter().fold(String::from("req_"), |id, byte| format!("{id}{byte:02x}"))
+        }))
+    }
+}
+
+/// Gives a request its id and puts it into the answer.
+pub(crate) async fn stamp(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(&request);
+    let span = tracing::info_span!("request", request_id = id.as_str(), method = %request.method(), path = request.uri().path());
+    request.extensions_mut().insert(id.clone());
+    async move {
+        let mut response = error::complete(next.run(request).await, &id);
+        if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(HEADER, value);
+        }
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(String::new())))
+    }
+}
