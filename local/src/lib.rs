@@ -1,5 +1,10 @@
-//! What runs Outhook on one machine.
-//!
-//! - [`aws`]: DynamoDB, SQS and Secrets Manager on one loopback port, for the real AWS SDK clients and the AWS CLI.
+//! Outhook on one machine: the embedded AWS services, the template that says what is in them, and the functions run as AWS would run them.
 
 pub mod aws;
+pub mod clients;
+pub mod demo;
+pub mod poller;
+pub mod provision;
+pub mod receiver;
+pub mod stack;
+pub mod template;

@@ -186,6 +186,12 @@ impl Aws {
         &self.front.calls
     }
 
+    /// Makes every queue message in flight visible at once. For a start after a kill, when whoever had received them is no more;
+    /// on AWS they would come back when their visibility timeout ends.
+    pub async fn release_in_flight(&self) {
+        self.front.sqs.release_in_flight().await;
+    }
+
     /// Finishes the requests in hand (long polls answer at once), closes the port and the files. The same data directory
     /// can be used again afterwards.
     pub async fn shutdown(mut self) {

@@ -153,6 +153,18 @@ impl Sqs {
         }
     }
 
+    /// Makes every message in flight visible again.
+    pub(super) async fn release_in_flight(&self) {
+        let ((), written) = self.locked(|change| {
+            let now = change.now;
+            for queue in change.state.queues.values_mut() {
+                queue.release_in_flight(now, &mut change.changes);
+            }
+        });
+        // Unwritten, it is released again at the next start.
+        let _ = written.wait().await;
+    }
+
     /// An operation with an answer.
     async fn change<I: for<'de> Deserialize<'de>, O: Serialize>(
         &self,

@@ -172,6 +172,15 @@ impl Queue {
         }
     }
 
+    /// Makes everything in flight visible: whoever had received it is no more.
+    pub(super) fn release_in_flight(&mut self, now: i64, changes: &mut Changes) {
+        let held = self.entries.iter().filter(|(_, entry)| entry.place == Place::InFlight);
+        let held: Vec<_> = held.map(|(number, _)| *number).collect();
+        for number in held {
+            self.set_visible_at(number, now, now, changes);
+        }
+    }
+
     /// Takes a message out.
     pub(super) fn remove(&mut self, number: u64, changes: &mut Changes) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;

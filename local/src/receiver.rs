@@ -1,0 +1,218 @@
+//! A receiver to try things on: verifies signatures with the official library, prints what it gets, and answers as its path says.
+//!
+//! `/status/500` answers 500, `/hang` never answers, `/sequence/500,500,200` answers so to each event in turn and then goes on with the last.
+//! Everything else is answered with 200. What came is readable at `GET /requests`, newest last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde::Serialize;
+use shared::clock::Clock;
+use shared::domain::time;
+use standardwebhooks::Webhook;
+
+/// How many requests are remembered.
+const REQUESTS_KEPT_MAX: usize = 1_000;
+/// How long `/hang` holds a request, in seconds: longer than any sender waits.
+const HANG_SECONDS: u64 = 600;
+/// How many secrets are read at most to find the one that a request was signed with.
+const SECRETS_READ_MAX: usize = 1_000;
+
+/// A request that came, as `GET /requests` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Received {
+    /// When.
+    pub at: String,
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Headers, by lower-case name.
+    pub headers: HashMap<String, String>,
+    /// The body as text.
+    pub body: String,
+    /// Whether a signing secret of this stack signed exactly this.
+    pub verified: bool,
+    /// What was answered; `None` while it hangs.
+    pub status: Option<u16>,
+}
+
+/// The receiver's state. Clones share it.
+#[derive(Clone)]
+pub struct Receiver {
+    clock: Clock,
+    secrets: SigningSecrets,
+    received: Arc<Mutex<VecDeque<Received>>>,
+    turns: Arc<Mutex<HashMap<(String, String), usize>>>,
+}
+
+impl Receiver {
+    /// A receiver that knows the signing secrets below this name.
+    #[must_use]
+    pub fn new(clock: Clock, client: aws_sdk_secretsmanager::Client, secrets_prefix: String) -> Self {
+        let secrets = SigningSecrets { client, prefix: secrets_prefix, known: Arc::default() };
+        Self { clock, secrets, received: Arc::default(), turns: Arc::default() }
+    }
+
+    /// Its routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/requests", get(requests))
+            .route("/status/{status}", any(status))
+            .route("/sequence/{statuses}", any(sequence))
+            .route("/hang", any(hang))
+            .fallback(any(ok))
+            .with_state(self)
+    }
+
+    async fn take(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes, status: Option<u16>) {
+        let verified = self.secrets.verify(headers, body).await;
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let received = Received {
+            at: time::format(self.clock.now()),
+            method: method.to_string(),
+            path: uri.path_and_query().map_or_else(String::new, ToString::to_string),
+            headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: String::from_utf8_lossy(body).into_owned(),
+            verified,
+            status,
+        };
+        tracing::info!(
+            path = received.path,
+            webhook_id = received.headers.get("webhook-id"),
+            verified,
+            status,
+            body = received.body,
+            "the receiver got a webhook"
+        );
+        let mut kept = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= REQUESTS_KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(received);
+    }
+
+    /// Which answer in a sequence it is this event's turn for.
+    fn turn(&self, path: &str, headers: &HeaderMap) -> usize {
+        let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= REQUESTS_KEPT_MAX {
+            turns.clear();
+        }
+        let turn = turns.entry((path.to_owned(), id)).or_default();
+        *turn += 1;
+        *turn - 1
+    }
+}
+
+async fn requests(State(receiver): State<Receiver>) -> Response {
+    let kept = receiver.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Json(kept).into_response()
+}
+
+async fn ok(State(receiver): State<Receiver>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    receiver.take(&method, &uri, &headers, &body, Some(200)).await;
+    (StatusCode::OK, "ok\n").into_response()
+}
+
+async fn status(
+    State(receiver): State<Receiver>,
+    Path(status): Path<u16>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    answer(&receiver, status, &method, &uri, &headers, &body).await
+}
+
+async fn sequence(
+    State(receiver): State<Receiver>,
+    Path(statuses): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let statuses: Vec<u16> = statuses.split(',').filter_map(|status| status.trim().parse().ok()).collect();
+    let turn = receiver.turn(uri.path(), &headers);
+    let status = statuses.get(turn).or(statuses.last()).copied().unwrap_or(400);
+    answer(&receiver, status, &method, &uri, &headers, &body).await
+}
+
+async fn hang(State(receiver): State<Receiver>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    receiver.take(&method, &uri, &headers, &body, None).await;
+    tokio::time::sleep(Duration::from_secs(HANG_SECONDS)).await;
+    StatusCode::OK.into_response()
+}
+
+async fn answer(
+    receiver: &Receiver,
+    status: u16,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Response {
+    // 1xx is no final answer.
+    let status = StatusCode::from_u16(status).ok().filter(|status| !status.is_informational());
+    let status = status.unwrap_or(StatusCode::BAD_REQUEST);
+    receiver.take(method, uri, headers, body, Some(status.as_u16())).await;
+    (status, format!("{status}\n")).into_response()
+}
+
+/// The signing secrets of the stack, read again when none of the known ones fits.
+#[derive(Clone)]
+struct SigningSecrets {
+    client: aws_sdk_secretsmanager::Client,
+    prefix: String,
+    known: Arc<Mutex<Vec<String>>>,
+}
+
+impl SigningSecrets {
+    async fn verify(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        if self.fits(headers, body) {
+            return true;
+        }
+        let read = self.read().await;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        self.fits(headers, body)
+    }
+
+    fn fits(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|secret| {
+            let webhook = if secret.starts_with("whsec_") {
+                Webhook::new(secret)
+            } else {
+                Webhook::from_bytes(secret.as_bytes().to_vec())
+            };
+            webhook.is_ok_and(|webhook| webhook.verify(body, headers).is_ok())
+        })
+    }
+
+    async fn read(&self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        let mut pages = self.client.list_secrets().into_paginator().send();
+        while let Some(Ok(page)) = pages.next().await {
+            let names = page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name);
+            for name in names.filter(|name| name.starts_with(&self.prefix)) {
+                let Ok(value) = self.client.get_secret_value().secret_id(name).send().await else { continue };
+                let document: serde_json::Value =
+                    serde_json::from_str(value.secret_string().unwrap_or_default()).unwrap_or_default();
+                secrets.extend(document["current"].as_str().map(str::to_owned));
+                if secrets.len() >= SECRETS_READ_MAX {
+                    return secrets;
+                }
+            }
+        }
+        secrets
+    }
+}
