@@ -116,8 +116,10 @@ impl Poller {
             }
         };
         let response = deliver::handle(&self.services, event).await;
-        let failed: HashSet<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
-        let done = messages.iter().filter(|message| !failed.contains(message.message_id.as_deref().unwrap_or_default()));
+        let failed: HashSet<_> =
+            response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        let done =
+            messages.iter().filter(|message| !failed.contains(message.message_id.as_deref().unwrap_or_default()));
         let entries = done.enumerate().filter_map(|(index, message)| {
             let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
             entry.set_receipt_handle(message.receipt_handle.clone()).build().ok()

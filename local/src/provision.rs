@@ -80,11 +80,7 @@ async fn make_queue(template: &Template, client: &aws_sdk_sqs::Client, queue: &s
     }
 }
 
-async fn make_table(
-    template: &Template,
-    client: &aws_sdk_dynamodb::Client,
-    table: &str,
-) -> Result<(), ProvisionError> {
+async fn make_table(template: &Template, client: &aws_sdk_dynamodb::Client, table: &str) -> Result<(), ProvisionError> {
     let name = template.name_of(table)?;
     if client.describe_table().table_name(&name).send().await.is_ok() {
         return Ok(());

@@ -49,11 +49,7 @@ impl Template {
     ///
     /// # Errors
     /// When it is not YAML, or an override names no parameter.
-    pub fn read(
-        text: &str,
-        overrides: &[(&str, &str)],
-        aws_endpoint_url: &str,
-    ) -> Result<Self, TemplateError> {
+    pub fn read(text: &str, overrides: &[(&str, &str)], aws_endpoint_url: &str) -> Result<Self, TemplateError> {
         let root: Value = serde_yaml_ng::from_str(text).map_err(|error| TemplateError(error.to_string()))?;
         let root = plain(root);
         let mut parameters = HashMap::new();
@@ -171,7 +167,9 @@ impl Template {
                     map.iter().map(|(name, value)| Ok((name.clone(), self.resolve(value)?))).collect();
                 resolved.map(Json::Object)
             }
-            Json::Array(values) => values.iter().map(|value| self.resolve(value)).collect::<Result<_, _>>().map(Json::Array),
+            Json::Array(values) => {
+                values.iter().map(|value| self.resolve(value)).collect::<Result<_, _>>().map(Json::Array)
+            }
             plain => Ok(plain.clone()),
         }
     }
@@ -211,14 +209,17 @@ impl Template {
     }
 
     fn substitute(&self, argument: &Json) -> Result<String, TemplateError> {
-        let text = argument.as_str().ok_or_else(|| TemplateError("Fn::Sub with a list cannot be resolved".to_owned()))?;
+        let text =
+            argument.as_str().ok_or_else(|| TemplateError("Fn::Sub with a list cannot be resolved".to_owned()))?;
         let mut resolved = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             let (name, after) =
                 after.split_once('}').ok_or_else(|| TemplateError(format!("unclosed variable in {text}")))?;
             resolved.push_str(before);
-            let value = if self.root["Resources"].get(name.split('.').next().unwrap_or_default()).is_some() && name.contains('.') {
+            let value = if self.root["Resources"].get(name.split('.').next().unwrap_or_default()).is_some()
+                && name.contains('.')
+            {
                 self.attribute(&Json::String(name.to_owned()))?
             } else {
                 self.reference(&Json::String(name.to_owned()))?

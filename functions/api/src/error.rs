@@ -81,7 +81,9 @@ impl ApiError {
             Self::UnsupportedMediaType => "the body must be sent as content-type: application/json".to_owned(),
             Self::Conflict(why) | Self::LimitExceeded(why) => (*why).to_owned(),
             Self::PayloadTooLarge(bytes_max) => format!("the body must be at most {bytes_max} bytes"),
-            Self::Aws(error) if error.retryable => "a service that Outhook depends on does not answer; try again".to_owned(),
+            Self::Aws(error) if error.retryable => {
+                "a service that Outhook depends on does not answer; try again".to_owned()
+            }
             Self::Aws(_) => "something went wrong inside; the request id finds it in the log".to_owned(),
         }
     }

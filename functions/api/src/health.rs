@@ -44,8 +44,7 @@ pub(crate) async fn show(State(api): State<Api>) -> Response {
 
 async fn ask(api: &Api) -> Health {
     let services = &api.services;
-    let (table, queue, secrets) =
-        tokio::join!(services.store.ping(), services.queues.ping(), services.secrets.ping());
+    let (table, queue, secrets) = tokio::join!(services.store.ping(), services.queues.ping(), services.secrets.ping());
     let healthy = table.is_ok() && queue.is_ok() && secrets.is_ok();
     Health {
         status: if healthy { "ok" } else { "degraded" },

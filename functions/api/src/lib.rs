@@ -41,10 +41,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/tenants/{tenant}/keys", post(tenants::create_key).get(tenants::list_keys))
         .route("/v1/tenants/{tenant}/keys/{key}", axum::routing::delete(tenants::delete_key))
         .route("/v1/endpoints", get(endpoints::list).post(endpoints::create))
-        .route(
-            "/v1/endpoints/{endpoint}",
-            get(endpoints::show).patch(endpoints::change).delete(endpoints::delete),
-        )
+        .route("/v1/endpoints/{endpoint}", get(endpoints::show).patch(endpoints::change).delete(endpoints::delete))
         .route("/v1/endpoints/{endpoint}/secret", get(endpoints::show_secret))
         .route("/v1/endpoints/{endpoint}/deliveries", get(deliveries::list))
         .route("/v1/endpoints/{endpoint}/deliveries/{event}", get(deliveries::show))

@@ -25,9 +25,7 @@ pub async fn handle(services: &Services, event: SqsEvent) -> SqsBatchResponse {
 
 fn incoming(record: SqsMessage, config: &Config, clock: &Clock) -> Incoming {
     let lane = lane_of(record.event_source_arn.as_deref().unwrap_or_default(), config);
-    let text = |name: &str| {
-        record.message_attributes.get(name).and_then(|attribute| attribute.string_value.clone())
-    };
+    let text = |name: &str| record.message_attributes.get(name).and_then(|attribute| attribute.string_value.clone());
     let number = |name: &str| record.attributes.get(name).and_then(|value| value.parse::<i64>().ok());
     let sent_at = number("SentTimestamp").and_then(|milliseconds| jiff::Timestamp::from_millisecond(milliseconds).ok());
     Incoming {

@@ -9,3 +9,5 @@ mod aws_secrets;
 mod aws_services;
 mod aws_sqs;
 mod aws_sqs_queues;
+mod main_job;
+mod world;

@@ -1,0 +1,230 @@
+//! The whole system under a clock that the test moves: embedded AWS, the API on a port, deliver and the sweeper run step by step, a receiver
+//! that checks every signature with the official library.
+//!
+//! Nothing here waits for time to pass: [`World::settle`] carries out what is due now, and [`World::run`] jumps from one due time to the next.
+
+mod client;
+mod receiver;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use local::aws::{Aws, AwsOptions};
+use local::clients::sdk_config;
+use local::demo::Demo;
+use local::poller::Poller;
+use local::provision::provision;
+use local::stack::{OVERRIDES, function, scheduled_event};
+use local::template::{TEMPLATE, Template};
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::services::Services;
+use shared::store::deliveries::Due;
+use shared::store::keys::DUE_SHARDS;
+use tokio::net::TcpListener;
+
+pub(crate) use client::{Answer, Client};
+pub(crate) use receiver::{Got, Receiver, Reply};
+
+/// How many rounds a world may take to come to rest: far more than any test needs.
+const ROUNDS_MAX: usize = 2_000;
+
+/// A running system with one tenant.
+pub(crate) struct World {
+    pub(crate) aws: Aws,
+    pub(crate) clock: Clock,
+    pub(crate) api_url: String,
+    /// Calls the API with the tenant's live key.
+    pub(crate) api: Client,
+    pub(crate) demo: Demo,
+    pub(crate) root: Client,
+    pub(crate) receiver: Receiver,
+    pub(crate) template: Template,
+    /// Services for the test's own looks at table and queues.
+    pub(crate) services: Services,
+    pub(crate) queues: aws_sdk_sqs::Client,
+    functions: Functions,
+}
+
+/// What runs when something is due; made anew, it is as after a cold start.
+struct Functions {
+    pollers: Vec<Poller>,
+    sweeper: Services,
+}
+
+impl World {
+    /// Starts everything, with the clock at a whole second of the present day.
+    pub(crate) async fn start() -> Self {
+        let clock = Clock::manual(Timestamp::from_second(1_795_132_800).unwrap());
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let aws = Aws::start(AwsOptions { listen, data: None, clock: clock.clone() }).await.unwrap();
+        let url = aws.endpoint_url().to_owned();
+        let template = Template::read(TEMPLATE, OVERRIDES, &url).unwrap();
+        let deployer = sdk_config(&url, "deployer").await;
+        provision(&template, &deployer).await.unwrap();
+        let services = function(&template, "ApiFunction", &clock, &url).await.unwrap();
+        let secrets = aws_sdk_secretsmanager::Client::new(&deployer);
+        let demo = Demo::find_or_make(&services, &secrets).await.unwrap();
+        let root_key =
+            secrets.get_secret_value().secret_id(&services.config.root_key_secret_name).send().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api_url = format!("http://{}", listener.local_addr().unwrap());
+        let router = api::router(services.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let functions = Functions::start(&template, &clock, &url).await;
+        let world = Self {
+            api: Client::new(&api_url, &demo.live_key),
+            root: Client::new(&api_url, root_key.secret_string.as_deref().unwrap()),
+            queues: aws_sdk_sqs::Client::new(&deployer),
+            receiver: Receiver::start().await,
+            aws,
+            clock,
+            api_url,
+            demo,
+            template,
+            services,
+            functions,
+        };
+        let _ = world.aws.calls().take();
+        world
+    }
+
+    /// New instances of deliver and the sweeper, as after a crash or a deployment: nothing cached, nothing in hand.
+    pub(crate) async fn restart_functions(&mut self) {
+        self.functions = Functions::start(&self.template, &self.clock, self.aws.endpoint_url()).await;
+    }
+
+    /// Makes an endpoint at this path of the receiver; gives its id. The receiver learns its secret.
+    pub(crate) async fn endpoint(&self, path: &str, settings: Value) -> String {
+        self.endpoint_of(&self.api, path, settings).await
+    }
+
+    /// The same with another key.
+    pub(crate) async fn endpoint_of(&self, client: &Client, path: &str, settings: Value) -> String {
+        let mut body = json!({ "url": self.receiver.url(path) });
+        body.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let created = client.post("/v1/endpoints", body).await.expect(201);
+        self.receiver.trust(path, created["secret"].as_str().unwrap());
+        created["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends an event; gives its id.
+    pub(crate) async fn send(&self, event_type: &str, data: Value) -> String {
+        let accepted = self.api.post("/v1/events", json!({ "type": event_type, "data": data })).await.expect(202);
+        accepted["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Puts a message straight onto the events queue; gives the queue's id for it.
+    pub(crate) async fn send_message(&self, body: &str) -> String {
+        let url = &self.services.config.events_queue_url;
+        let sent = self.queues.send_message().queue_url(url).message_body(body).send().await.unwrap();
+        sent.message_id.unwrap()
+    }
+
+    /// The delivery of an event to an endpoint, as the API shows it.
+    pub(crate) async fn delivery(&self, endpoint: &str, event: &str) -> Value {
+        self.api.get(&format!("/v1/endpoints/{endpoint}/deliveries/{event}")).await.expect(200)
+    }
+
+    /// Carries out all that is due now: delivers until both queues have nothing to give.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..ROUNDS_MAX {
+            if self.poll_once().await == 0 {
+                return;
+            }
+        }
+        panic!("the queues never came to rest");
+    }
+
+    /// One batch from each queue; how many messages that were.
+    pub(crate) async fn poll_once(&self) -> usize {
+        let mut taken = 0;
+        for poller in &self.functions.pollers {
+            taken += poller.run_once().await.unwrap();
+        }
+        taken
+    }
+
+    /// One run of the sweeper.
+    pub(crate) async fn sweep(&self) -> sweep::Report {
+        sweep::handle(&self.functions.sweeper, scheduled_event()).await
+    }
+
+    /// Lets time pass without anything being done in it.
+    pub(crate) fn advance_seconds(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets `seconds` pass with everything running: jumps from one due time to the next, with the sweeper a minute ahead of each.
+    pub(crate) async fn run(&self, seconds: i64) {
+        let end = self.clock.now().as_second() + seconds;
+        for _ in 0..ROUNDS_MAX {
+            self.settle().await;
+            let now = self.clock.now();
+            let Some(due) = self.next_due().await.filter(|due| due.as_second() < end) else {
+                self.clock.advance(Duration::from_secs(u64::try_from(end - now.as_second()).unwrap_or(0)));
+                self.settle().await;
+                return;
+            };
+            // The sweeper runs every minute; the run that matters is the one in the last minute before the due time.
+            let wait = due.as_millisecond() - now.as_millisecond();
+            if wait > 60_000 {
+                self.clock.advance(Duration::from_millis(u64::try_from(wait - 59_000).unwrap()));
+                self.sweep().await;
+            } else {
+                // Queue delays are whole seconds, rounded up.
+                self.clock.advance(Duration::from_millis(u64::try_from(wait.max(0)).unwrap() + 1_000));
+            }
+        }
+        panic!("time never came to an end");
+    }
+
+    /// When the next attempt of any delivery is due.
+    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
+        let mut next = None;
+        for shard in 0..DUE_SHARDS {
+            for due in self.services.store.due(shard, Timestamp::MAX).await.unwrap() {
+                if let Due::Delivery(stored) = due {
+                    next = next.into_iter().chain(stored.delivery.next_attempt_at).min();
+                }
+            }
+        }
+        next
+    }
+
+    /// The bodies and reasons in the dead-letter queue.
+    pub(crate) async fn dead_letters(&self) -> Vec<(String, String)> {
+        let url = &self.services.config.dead_letter_queue_url;
+        let receive = self.queues.receive_message().queue_url(url).max_number_of_messages(10);
+        let answer = receive.message_attribute_names("All").wait_time_seconds(0).send().await.unwrap();
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        messages
+            .map(|message| {
+                let attributes = message.message_attributes.unwrap_or_default();
+                let reason = attributes.get("Reason").and_then(|reason| reason.string_value.clone());
+                (message.body.unwrap_or_default(), reason.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// A second tenant with a live key.
+    pub(crate) async fn other_tenant(&self) -> Client {
+        let tenant = self.root.post("/v1/tenants", json!({ "name": "Other" })).await.expect(201);
+        let keys = format!("/v1/tenants/{}/keys", tenant["id"].as_str().unwrap());
+        let key = self.root.post(&keys, json!({ "mode": "live" })).await.expect(201);
+        Client::new(&self.api_url, key["key"].as_str().unwrap())
+    }
+}
+
+impl Functions {
+    async fn start(template: &Template, clock: &Clock, url: &str) -> Self {
+        let mut pollers = Vec::new();
+        for source in template.queue_sources().unwrap() {
+            let services = function(template, &source.function, clock, url).await.unwrap();
+            let identity = format!("{}Poller", source.function);
+            let queues = aws_sdk_sqs::Client::new(&sdk_config(url, &identity).await);
+            pollers.push(Poller::new(source, services, queues));
+        }
+        Self { pollers, sweeper: function(template, "SweepFunction", clock, url).await.unwrap() }
+    }
+}

@@ -1,0 +1,138 @@
+//! A receiver that records, answers as it is told, and checks every signature with the official library.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use futures::StreamExt;
+use http::{HeaderMap, Uri};
+use standardwebhooks::Webhook;
+use tokio::net::TcpListener;
+
+/// How a request is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// With this status and no body.
+    Status(u16),
+    /// With this status, a header and a body.
+    Full(u16, &'static str, String, String),
+    /// Never.
+    Hang,
+    /// With the head at once and then a byte now and then, for ever.
+    Trickle(u16),
+    /// With a body that never ends, as fast as it is read.
+    Endless(u16),
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Got {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    got: HashMap<String, Vec<Got>>,
+    replies: HashMap<String, Vec<Reply>>,
+    secrets: HashMap<String, Vec<String>>,
+}
+
+/// The receiver. Clones share what came.
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    url: String,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let receiver = Self { url, inner: Arc::default() };
+        let router = Router::new().fallback(take).with_state(receiver.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        receiver
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// What comes at this path is signed with this secret, among others perhaps.
+    pub(crate) fn trust(&self, path: &str, secret: &str) {
+        self.inner.lock().unwrap().secrets.entry(path.to_owned()).or_default().push(secret.to_owned());
+    }
+
+    /// Answers requests at this path so, one after the other; the last answer repeats.
+    pub(crate) fn reply(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.inner.lock().unwrap().replies.insert(path.to_owned(), replies.into_iter().collect());
+    }
+
+    /// What came at this path, every signature verified.
+    #[track_caller]
+    pub(crate) fn got(&self, path: &str) -> Vec<Got> {
+        let inner = self.inner.lock().unwrap();
+        let got = inner.got.get(path).cloned().unwrap_or_default();
+        let secrets = inner.secrets.get(path).cloned().unwrap_or_default();
+        for request in &got {
+            assert!(secrets.iter().any(|secret| is_signed(request, secret)), "{path}: {:?}", request.headers);
+        }
+        got
+    }
+}
+
+/// Whether the official library makes the same signature. Not its `verify`, which holds the timestamp against the system's clock.
+fn is_signed(request: &Got, secret: &str) -> bool {
+    let webhook = match secret.strip_prefix("whsec_") {
+        Some(_) => Webhook::new(secret).unwrap(),
+        None => Webhook::from_bytes(secret.as_bytes().to_vec()).unwrap(),
+    };
+    let timestamp = request.header("webhook-timestamp").parse().unwrap();
+    let expected = webhook.sign(request.header("webhook-id"), timestamp, &request.body).unwrap();
+    request.header("webhook-signature").split(' ').any(|signature| signature == expected)
+}
+
+async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let reply = {
+        let mut inner = receiver.inner.lock().unwrap();
+        let got = inner.got.entry(uri.path().to_owned()).or_default();
+        got.push(Got { headers, body });
+        let turn = got.len() - 1;
+        let replies = inner.replies.get(uri.path());
+        replies.and_then(|replies| replies.get(turn).or(replies.last())).cloned().unwrap_or(Reply::Status(200))
+    };
+    match reply {
+        Reply::Status(status) => response(status, Body::empty()),
+        Reply::Full(status, name, value, body) => {
+            let mut response = response(status, Body::from(body));
+            response.headers_mut().insert(name, value.parse().unwrap());
+            response
+        }
+        Reply::Hang => std::future::pending().await,
+        Reply::Trickle(status) => {
+            let bytes = futures::stream::unfold((), |()| async {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b".")), ()))
+            });
+            response(status, Body::from_stream(bytes))
+        }
+        Reply::Endless(status) => {
+            let chunk = Bytes::from(vec![b'x'; 64 * 1_024]);
+            response(status, Body::from_stream(futures::stream::repeat(chunk).map(Ok::<_, std::io::Error>)))
+        }
+    }
+}
+
+fn response(status: u16, body: Body) -> Response {
+    Response::builder().status(status).body(body).unwrap()
+}
