@@ -24,14 +24,19 @@ const DOCUMENTS_CACHED_MAX: usize = 10_000;
 /// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
 const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 
+/// Documents by endpoint, each with the version that it is of.
+type Documents = HashMap<EndpointId, (String, Arc<SecretDocument>)>;
+/// The root key's SHA-256 and when it was read.
+type RootKeyHash = Option<(Timestamp, [u8; 32])>;
+
 /// The secrets of this stack and the client that reaches them. Clones share what is cached.
 #[derive(Clone)]
 pub struct Secrets {
     client: Client,
     prefix: String,
     root_key_name: String,
-    documents: Arc<Mutex<HashMap<EndpointId, (String, Arc<SecretDocument>)>>>,
-    root_key: Arc<Mutex<Option<(Timestamp, [u8; 32])>>>,
+    documents: Arc<Mutex<Documents>>,
+    root_key: Arc<Mutex<RootKeyHash>>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -198,7 +203,7 @@ impl Secrets {
         documents.insert(endpoint_id, (version, document));
     }
 
-    fn lock_documents(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, (String, Arc<SecretDocument>)>> {
+    fn lock_documents(&self) -> std::sync::MutexGuard<'_, Documents> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

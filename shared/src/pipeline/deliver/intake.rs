@@ -7,9 +7,13 @@ use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{EndpointId, EventId};
+use crate::domain::retry::seconds_until;
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
+
+/// A message that is so much younger than its event, in seconds, has been sent again; the API sends at once, or fails within its 29.
+const SENT_BACK_AFTER_SECONDS: u32 = 30;
 
 /// Which queue a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +176,9 @@ async fn identify(services: &Services, message: &Incoming, understood: Understoo
     let Understood { scope, event, key } = understood;
     let mut id =
         message.event_id.unwrap_or_else(|| EventId::derived_from_message(message.sent_at, &message.message_id));
-    let mut look = message.receive_count > 1 || message.resend;
+    // Sent back from the dead-letter queue, a message is a new one to SQS; its event is older than it.
+    let sent_back = seconds_until(message.sent_at, id.created_at()) > SENT_BACK_AFTER_SECONDS;
+    let mut look = message.receive_count > 1 || message.resend || sent_back;
     if let (Some(key), None) = (key, message.event_id) {
         let now = services.clock.now();
         if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, id, None, true, now).await? {
