@@ -43,7 +43,7 @@ mod tests {
             settings,
             status: EndpointStatus::Active,
             disabled_reason: None,
-            signing: Signing { secret_version: String::new(), created_at: NOW, previous_expires_at: None },
+            signing: Signing { secret_version: String::new(), created_at: NOW, public_key: None, previous_expires_at: None },
             version: 1,
             created_at: NOW,
             created_by: KeyId::from_parts(NOW, [0; 10]),

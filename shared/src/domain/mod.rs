@@ -15,6 +15,7 @@ pub mod json;
 pub mod matching;
 pub mod payload;
 pub mod retry;
+pub mod signature;
 pub mod tenant;
 pub mod time;
 pub mod validation;

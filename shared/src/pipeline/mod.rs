@@ -5,3 +5,4 @@ pub mod directory;
 pub mod endpoints;
 pub mod publish;
 pub mod sweep;
+pub mod tenants;

@@ -10,7 +10,8 @@ use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
 use crate::domain::time::plus_seconds;
-use crate::pipeline::endpoints::remove_secret;
+use crate::pipeline::endpoints::{expire_previous, remove_secret};
+use crate::pipeline::tenants::clear_tenant;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
 use crate::store::Recorded;
@@ -121,21 +122,32 @@ async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &m
     match try_remove(services, removal).await {
         Ok(removed) => swept.secrets_removed += usize::from(removed),
         Err(error) => {
-            tracing::error!(%error, endpoint_id = %removal.endpoint_id, "a secret could not be removed");
+            tracing::error!(%error, ?removal, "something could not be cleared away");
             swept.failed += 1;
             let again = plus_seconds(now, REMOVAL_AGAIN_SECONDS);
-            if let Err(error) = services.store.note_removal(removal.scope, removal.endpoint_id, again).await {
-                tracing::error!(%error, endpoint_id = %removal.endpoint_id, "the removal stays due");
+            if let Err(error) = services.store.note_removal(removal, again).await {
+                tracing::error!(%error, ?removal, "it stays due");
             }
         }
     }
 }
 
+/// Whether a secret was removed.
 async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsError> {
-    if services.store.endpoint(removal.scope, removal.endpoint_id).await?.is_some() {
-        services.store.forget_removal(removal.endpoint_id).await?;
-        return Ok(false);
+    match removal {
+        Removal::Secret { endpoint_id, scope } => {
+            if services.store.endpoint(scope, endpoint_id).await?.is_none() {
+                remove_secret(services, scope, endpoint_id).await?;
+                return Ok(true);
+            }
+            services.store.forget_removal(removal).await?;
+            Ok(false)
+        }
+        Removal::PreviousKey { endpoint_id, scope } => {
+            expire_previous(services, scope, endpoint_id).await?;
+            services.store.forget_removal(removal).await?;
+            Ok(true)
+        }
+        Removal::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
     }
-    remove_secret(services, removal.scope, removal.endpoint_id).await?;
-    Ok(true)
 }

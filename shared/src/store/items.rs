@@ -165,12 +165,11 @@ pub(super) fn index_key(delivery: &Delivery, now: Timestamp, messages_lost: u32)
     match delivery.status {
         DeliveryStatus::Pending => {
             let sweep_at = retry::sweep_at(delivery.next_attempt_at.unwrap_or(now), now, messages_lost);
-            let partition = keys::due_partition_of(delivery.endpoint_id, Some(delivery.event_id));
+            let partition = keys::due_partition_of_delivery(delivery.endpoint_id, delivery.event_id);
             Some((partition, keys::due_sort(sweep_at)))
         }
-        DeliveryStatus::Failed | DeliveryStatus::Skipped => {
-            Some((keys::failed_partition(delivery.endpoint_id), delivery.event_id.to_string()))
-        }
+        DeliveryStatus::Failed => Some((keys::failed_partition(delivery.endpoint_id), delivery.event_id.to_string())),
+        DeliveryStatus::Skipped => Some((keys::skipped_partition(delivery.endpoint_id), delivery.event_id.to_string())),
         DeliveryStatus::Succeeded | DeliveryStatus::Cancelled => None,
     }
 }

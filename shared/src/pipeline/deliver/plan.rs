@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Known;
@@ -13,7 +12,6 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, EventId};
 use crate::domain::matching::reaches;
-use crate::domain::payload::standard_body;
 use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
 
@@ -43,7 +41,6 @@ pub(super) struct Plan {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) event: Arc<Event>,
-    pub(super) body: Bytes,
     pub(super) endpoint: Arc<Endpoint>,
     /// The delivery on record; `None` for a first attempt that is not on record yet.
     pub(super) before: Option<Delivery>,
@@ -118,7 +115,6 @@ fn begin_deliveries(
     task: &Task,
     now: Timestamp,
 ) {
-    let body = Bytes::from(standard_body(event));
     for endpoint in matched {
         if known.deliveries.contains_key(&(endpoint.id, event.id)) {
             continue;
@@ -126,7 +122,6 @@ fn begin_deliveries(
         match endpoint.status {
             EndpointStatus::Active => plan.jobs.push(Job {
                 event: Arc::clone(event),
-                body: body.clone(),
                 endpoint,
                 before: None,
                 trigger: Trigger::Automatic,
@@ -160,7 +155,6 @@ fn plan_attempt(
     }
     match endpoints.get(endpoint_id) {
         Some(endpoint) if endpoint.status == EndpointStatus::Active => plan.jobs.push(Job {
-            body: Bytes::from(standard_body(&event.event)),
             event: Arc::new(event.event.clone()),
             endpoint: Arc::clone(endpoint),
             before: Some(delivery.clone()),
