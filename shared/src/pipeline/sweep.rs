@@ -18,6 +18,7 @@ use crate::store::Recorded;
 use crate::store::deliveries::{Due, StoredDelivery, take_due};
 use crate::store::keys::DUE_SHARDS;
 use crate::store::removals::Removal;
+use crate::store::replays::Replay;
 
 /// How many rounds of up to 250 items one run makes in each of the index's partitions: some 20,000 items in all, a run's worth of time.
 const ROUNDS_MAX: usize = 20;
@@ -62,16 +63,21 @@ async fn sweep_shard(services: &Services, shard: u8) -> Swept {
         };
         let mut deliveries = Vec::new();
         let mut removals = Vec::new();
+        let mut replays = Vec::new();
         for due in found {
             match due {
                 Due::Delivery(stored) => deliveries.push(*stored),
                 Due::Removal(removal) => removals.push(removal),
+                Due::Replay(replay) => replays.push(*replay),
             }
         }
         let before = swept;
         hand_over(services, &deliveries, now, &mut swept).await;
         for removal in removals {
             remove(services, removal, now, &mut swept).await;
+        }
+        for replay in replays {
+            wake_replay(services, &replay, now, &mut swept).await;
         }
         if (swept.queued, swept.secrets_removed) == (before.queued, before.secrets_removed) {
             break;
@@ -116,6 +122,25 @@ fn wake_message(stored: &StoredDelivery, now: Timestamp) -> (RetryMessage, u32) 
     };
     let due = delivery.next_attempt_at.unwrap_or(now);
     (message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX))
+}
+
+/// Sends a replay on whose message got lost.
+async fn wake_replay(services: &Services, replay: &Replay, now: Timestamp, swept: &mut Swept) {
+    let touched = Replay { updated_at: now, ..replay.clone() };
+    let woken = async {
+        if services.store.advance_replay(replay, &touched, now).await? {
+            let message = RetryMessage::Replay { scope: replay.scope, replay_id: replay.id };
+            services.queues.send_retries(&[(message, 0)]).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok::<_, AwsError>(())
+    };
+    match woken.await {
+        Ok(()) => swept.queued += 1,
+        Err(error) => {
+            tracing::error!(%error, replay_id = %replay.id, "a replay could not be woken");
+            swept.failed += 1;
+        }
+    }
 }
 
 async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &mut Swept) {

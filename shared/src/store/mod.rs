@@ -12,6 +12,8 @@ pub mod idempotency;
 pub mod items;
 pub mod keys;
 pub mod removals;
+pub mod replays;
+pub mod scan;
 pub mod tenants;
 mod transaction;
 

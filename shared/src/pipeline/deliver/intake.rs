@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::retry::seconds_until;
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
@@ -64,20 +64,22 @@ pub(super) enum Work {
     Attempt { scope: Scope, endpoint_id: EndpointId, event_id: EventId, attempt: u32, trigger: Trigger },
     /// A part of a large fan-out.
     FanOut { scope: Scope, event_id: EventId, first: EndpointId, last: EndpointId },
+    /// The next step of a bulk replay.
+    Replay { scope: Scope, replay_id: ReplayId },
 }
 
 impl Work {
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Event { event, .. } => event.scope,
-            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } => *scope,
+            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => *scope,
         }
     }
 
     /// The event to be read, where the message does not bring it.
     pub(super) fn stored_event(&self) -> Option<(Scope, EventId)> {
         match self {
-            Self::Event { .. } => None,
+            Self::Event { .. } | Self::Replay { .. } => None,
             Self::Attempt { scope, event_id, .. } | Self::FanOut { scope, event_id, .. } => Some((*scope, *event_id)),
         }
     }
@@ -86,7 +88,7 @@ impl Work {
     pub(super) fn named_delivery(&self) -> Option<(EndpointId, EventId)> {
         match self {
             Self::Attempt { endpoint_id, event_id, .. } => Some((*endpoint_id, *event_id)),
-            Self::Event { .. } | Self::FanOut { .. } => None,
+            Self::Event { .. } | Self::FanOut { .. } | Self::Replay { .. } => None,
         }
     }
 }
@@ -197,5 +199,6 @@ fn understand_retry(body: &str) -> Result<Work, String> {
             Work::Attempt { scope, endpoint_id, event_id, attempt, trigger }
         }
         RetryMessage::FanOut { scope, event_id, first, last } => Work::FanOut { scope, event_id, first, last },
+        RetryMessage::Replay { scope, replay_id } => Work::Replay { scope, replay_id },
     })
 }

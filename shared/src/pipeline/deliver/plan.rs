@@ -10,8 +10,9 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::matching::reaches;
+use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
 
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) cancelled: Vec<(Delivery, Delivery)>,
     /// Parts to be sent once the event is kept.
     pub(super) fan_out: Vec<RetryMessage>,
+    /// A bulk replay to get on with.
+    pub(super) replay: Option<(Scope, ReplayId)>,
     /// Why the message makes no sense after all.
     pub(super) aside: Option<&'static str>,
 }
@@ -64,7 +67,7 @@ pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, E
             }
             None => Vec::new(),
         },
-        Work::Event { look: false, .. } | Work::Attempt { .. } => Vec::new(),
+        Work::Event { look: false, .. } | Work::Attempt { .. } | Work::Replay { .. } => Vec::new(),
     }
 }
 
@@ -84,6 +87,7 @@ pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
             begin_deliveries(&mut plan, &event, part, known, task, now);
             plan
         }
+        Work::Replay { scope, replay_id } => Plan { replay: Some((*scope, *replay_id)), ..Plan::default() },
         Work::Attempt { endpoint_id, event_id, attempt, trigger, .. } => {
             plan_attempt((*endpoint_id, *event_id), *attempt, *trigger, endpoints, known, now)
         }
