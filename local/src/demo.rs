@@ -61,6 +61,7 @@ async fn make_key(services: &Services, tenant_id: TenantId, mode: Mode) -> Resul
         permissions: Permission::ALL.iter().copied().collect(),
         created_at: now,
         valid_until: None,
+        portal: false,
     };
     services.store.add_key(&key, &secret).await.map_err(|error| error.to_string())?;
     Ok(secret.expose().to_owned())

@@ -150,8 +150,11 @@ impl Delivery {
             self.status = DeliveryStatus::Succeeded;
             return self;
         }
-        let next =
-            if verdict.gone { None } else { next_attempt_at(policy, self.attempt_count - self.attempts_before, verdict.hint, now, jitter) };
+        let next = if verdict.gone {
+            None
+        } else {
+            next_attempt_at(policy, self.attempt_count - self.attempts_before, verdict.hint, now, jitter)
+        };
         self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
         self.next_attempt_at = next;
         self

@@ -129,7 +129,11 @@ impl EndpointChanges {
             authorization: read_authorization(&mut fields),
             headers: fields.patch("headers", "must be an object of texts", check_headers),
             signature: fields.object("signature", Signature::read),
-            payload_fields: fields.patch("payload_fields", "must be a list of keys or of {key, path, hint, use_for_signature}", check_fields),
+            payload_fields: fields.patch(
+                "payload_fields",
+                "must be a list of keys or of {key, path, hint, use_for_signature}",
+                check_fields,
+            ),
             retry: read_retry(&mut fields),
             timeout_seconds: fields.patch("timeout_seconds", &timeout_rule, |seconds: u32| {
                 if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) { Ok(seconds) } else { Err(timeout_rule.clone()) }
@@ -184,7 +188,11 @@ impl RetryChanges {
     }
 }
 
-fn check_uid(uid: String) -> Result<String, String> {
+/// The caller's own key of an endpoint.
+///
+/// # Errors
+/// The rule.
+pub fn check_uid(uid: String) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-');
     let well_formed = (1..=UID_CHARACTERS_MAX).contains(&uid.len()) && uid.bytes().all(allowed);
     if well_formed && !uid.starts_with("ep_") && uid != "test" {

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod api_key;
 pub mod attempt;
+pub mod catalogue;
 pub mod delivery;
 pub mod endpoint;
 pub mod endpoint_input;

@@ -76,7 +76,8 @@ pub fn check_fields(fields: Vec<PayloadField>) -> Result<Vec<PayloadField>, Stri
             _ => field.key(),
         };
         for text in [field.key(), field.path(), hint] {
-            printable(text.to_owned(), PAYLOAD_FIELD_CHARACTERS_MAX).map_err(|rule| format!("each key, path and hint {rule}"))?;
+            printable(text.to_owned(), PAYLOAD_FIELD_CHARACTERS_MAX)
+                .map_err(|rule| format!("each key, path and hint {rule}"))?;
         }
         if !keys.insert(field.key()) {
             return Err(format!("must not name {} twice", field.key()));
@@ -198,7 +199,9 @@ mod tests {
     #[test]
     fn chosen_fields_make_a_flat_object_in_their_own_order() {
         let event = event(r#"{"type":"a.b","data":{"user":{"name":"Zoë","age": 1.0},"id":"mine","x":[1, 2]}}"#);
-        let chosen = fields(r#"["x", {"key":"who","path":"user.name","hint":"the name"}, "type", "user.age", "nobody.here", "id"]"#);
+        let chosen = fields(
+            r#"["x", {"key":"who","path":"user.name","hint":"the name"}, "type", "user.age", "nobody.here", "id"]"#,
+        );
         let id = event.id.to_string();
         assert_eq!(
             String::from_utf8(body(&event, &chosen)).unwrap(),
@@ -210,7 +213,8 @@ mod tests {
     #[test]
     fn signature_covers_the_fields_that_say_so_as_compact_json() {
         let event = event(r#"{"type":"a","data":{"a":{"k": "b \" c" },"b":2,"c":3}}"#);
-        let chosen = fields(r#"[{"key":"b"},{"key":"c","use_for_signature":true},{"key":"a","use_for_signature":true}]"#);
+        let chosen =
+            fields(r#"[{"key":"b"},{"key":"c","use_for_signature":true},{"key":"a","use_for_signature":true}]"#);
         assert_eq!(signed_fields(&event, &chosen).unwrap(), br#"{"c":3,"a":{"k":"b \" c"}}"#);
     }
 

@@ -165,12 +165,20 @@ mod tests {
 
     #[test]
     fn custom_needs_a_body_that_is_signed_and_a_header_that_says_so() {
-        assert!(read(r#"{"scheme":"custom","signed":"v1:{timestamp_ms}:{body}","headers":{"X-Sig":"{hmac_hex}"}}"#).is_ok());
+        assert!(
+            read(r#"{"scheme":"custom","signed":"v1:{timestamp_ms}:{body}","headers":{"X-Sig":"{hmac_hex}"}}"#).is_ok()
+        );
         let wrong = |json| read(json).unwrap_err();
         assert_eq!(wrong(r#"{"scheme":"custom","signed":"{id}","headers":{"x-sig":"{hmac_hex}"}}"#), ["signed"]);
         assert_eq!(wrong(r#"{"scheme":"custom","signed":"{body}","headers":{"x-sig":"{id}"}}"#), ["headers"]);
-        assert_eq!(wrong(r#"{"scheme":"custom","signed":"{body}{x}","headers":{"x-sig":"{body}{hmac_hex}"}}"#), ["signed", "headers"]);
-        assert_eq!(wrong(r#"{"scheme":"custom","signed":"{body}","headers":{"webhook-id":"{hmac_hex}"}}"#), ["headers"]);
+        assert_eq!(
+            wrong(r#"{"scheme":"custom","signed":"{body}{x}","headers":{"x-sig":"{body}{hmac_hex}"}}"#),
+            ["signed", "headers"]
+        );
+        assert_eq!(
+            wrong(r#"{"scheme":"custom","signed":"{body}","headers":{"webhook-id":"{hmac_hex}"}}"#),
+            ["headers"]
+        );
         assert_eq!(wrong(r#"{"scheme":"rot13"}"#), ["scheme"]);
         assert_eq!(wrong(r#"{"scheme":"standard","header":"x"}"#), ["header"]);
     }

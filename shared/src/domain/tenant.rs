@@ -109,7 +109,11 @@ pub struct Tenant {
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// When it was deleted; what it leaves is being cleared away since.
-    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "jiff::fmt::serde::timestamp::millisecond::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -201,9 +205,14 @@ impl TenantChanges {
         });
         let secret_visibility = fields.patch("secret_visibility", "must be readable or once", Ok);
         let rate_limits = fields.object("rate_limits", |limits| {
-            let rule = format!("must be a whole number of requests a minute from 0 to {RATE_LIMIT_MAX}; 0 means any number");
+            let rule =
+                format!("must be a whole number of requests a minute from 0 to {RATE_LIMIT_MAX}; 0 means any number");
             let mut limit = |name: &str| {
-                limits.optional(name, &rule, |limit: u32| if limit <= RATE_LIMIT_MAX { Ok(limit) } else { Err(rule.clone()) })
+                limits.optional(
+                    name,
+                    &rule,
+                    |limit: u32| if limit <= RATE_LIMIT_MAX { Ok(limit) } else { Err(rule.clone()) },
+                )
             };
             Some(RateLimitChanges {
                 reads: limit("reads"),
@@ -248,7 +257,10 @@ mod tests {
             errors.0.into_iter().map(|error| error.field).collect::<Vec<_>>()
         };
         assert_eq!(named(b"{}"), ["name"]);
-        assert_eq!(named(br#"{"max_endpoints":0,"rate_limits":{"reads":-1,"odd":1}}"#), ["max_endpoints", "rate_limits.reads", "rate_limits.odd", "name"]);
+        assert_eq!(
+            named(br#"{"max_endpoints":0,"rate_limits":{"reads":-1,"odd":1}}"#),
+            ["max_endpoints", "rate_limits.reads", "rate_limits.odd", "name"]
+        );
     }
 
     #[test]

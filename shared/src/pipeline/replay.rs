@@ -144,9 +144,7 @@ pub async fn step(services: &Services, scope: Scope, id: ReplayId) -> Result<(),
         after: before.position,
     };
     let event_types: BTreeSet<_> = before.event_types.iter().collect();
-    let keep = |stored: &StoredDelivery| {
-        event_types.is_empty() || event_types.contains(&stored.delivery.event_type)
-    };
+    let keep = |stored: &StoredDelivery| event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
     let page = services
         .store
         .list_deliveries(before.endpoint_id, &before.statuses, window, STEP_DELIVERIES_MAX, now, keep)

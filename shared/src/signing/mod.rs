@@ -52,7 +52,8 @@ pub fn headers(signature: &Signature, secrets: &SecretDocument, content: &Conten
         }
         Signature::Hmac { header, encoding, prefix } => {
             let signed = content.signed_fields.unwrap_or(content.body);
-            let all = secrets.signing_at(content.at).map(|key| format!("{prefix}{}", written(*encoding, &hmac(key, signed))));
+            let all =
+                secrets.signing_at(content.at).map(|key| format!("{prefix}{}", written(*encoding, &hmac(key, signed))));
             vec![(header.clone(), all.collect::<Vec<_>>().join(","))]
         }
         Signature::Custom { signed, headers } => {
@@ -123,7 +124,12 @@ mod tests {
         SecretDocument { current: secret(2), previous, credential: None }
     }
 
-    fn signed(signature: &Signature, document: &SecretDocument, at: Timestamp, body: &[u8]) -> BTreeMap<String, String> {
+    fn signed(
+        signature: &Signature,
+        document: &SecretDocument,
+        at: Timestamp,
+        body: &[u8],
+    ) -> BTreeMap<String, String> {
         let event_id = EventId::from_parts(NOW, [0; 10]);
         headers(signature, document, &Content { event_id, at, body, signed_fields: None }).into_iter().collect()
     }
@@ -180,14 +186,16 @@ mod tests {
 
     #[test]
     fn hmac_signs_the_body_or_the_chosen_fields_under_its_header() {
-        let scheme = Signature::Hmac { header: "x-hub-signature-256".into(), encoding: Encoding::Hex, prefix: "sha256=".into() };
+        let scheme =
+            Signature::Hmac { header: "x-hub-signature-256".into(), encoding: Encoding::Hex, prefix: "sha256=".into() };
         let key = SigningSecret::parse("It's-a-Secret-to-Everybody").unwrap();
         // GitHub's own test vector has the key "It's a Secret to Everybody", which is no secret here for its spaces.
         let got = signed(&scheme, &SecretDocument::new(key.clone(), None), NOW, b"Hello, World!");
         assert_eq!(got["x-hub-signature-256"], format!("sha256={}", hex::encode(hmac(&key, b"Hello, World!"))));
         let event_id = EventId::from_parts(NOW, [0; 10]);
         let content = Content { event_id, at: NOW, body: b"{}", signed_fields: Some(b"{\"a\":1}") };
-        let covered: BTreeMap<_, _> = headers(&scheme, &SecretDocument::new(key.clone(), None), &content).into_iter().collect();
+        let covered: BTreeMap<_, _> =
+            headers(&scheme, &SecretDocument::new(key.clone(), None), &content).into_iter().collect();
         assert_eq!(covered["x-hub-signature-256"], format!("sha256={}", hex::encode(hmac(&key, b"{\"a\":1}"))));
         assert!(signed(&scheme, &overlapping(), NOW, b"{}")["x-hub-signature-256"].contains(",sha256="));
     }

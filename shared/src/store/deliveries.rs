@@ -34,7 +34,12 @@ pub struct StoredDelivery {
 
 impl From<DeliveryItem> for StoredDelivery {
     fn from(item: DeliveryItem) -> Self {
-        Self { delivery: item.delivery, messages_lost: item.messages_lost, replay_id: item.replay_id, index_sk: item.index_sk }
+        Self {
+            delivery: item.delivery,
+            messages_lost: item.messages_lost,
+            replay_id: item.replay_id,
+            index_sk: item.index_sk,
+        }
     }
 }
 

@@ -123,7 +123,10 @@ impl Store {
             key: keys::replay(before.scope, before.id),
             set,
             remove,
-            only_if: vec![("updated_at", number(before.updated_at.as_millisecond())), ("queued", number(before.queued))],
+            only_if: vec![
+                ("updated_at", number(before.updated_at.as_millisecond())),
+                ("queued", number(before.queued)),
+            ],
         };
         match self.record(&[write]).await.pop() {
             Some(Recorded::Done) => Ok(true),

@@ -188,8 +188,11 @@ mod tests {
 
     #[test]
     fn window_of_time_has_its_start_and_not_its_end() {
-        let window =
-            Window { from: Timestamp::from_second(10).ok(), until: Timestamp::from_second(20).ok(), ..Window::default() };
+        let window = Window {
+            from: Timestamp::from_second(10).ok(),
+            until: Timestamp::from_second(20).ok(),
+            ..Window::default()
+        };
         assert!(within(window, id(10, 0)) && within(window, id(19, 0xff)));
         assert!(!within(window, id(9, 0xff)) && !within(window, id(20, 0)));
     }

@@ -20,6 +20,9 @@ use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash}
 use crate::domain::id::{KeyId, TenantId};
 use crate::domain::tenant::{Scope, Tenant, TenantSettings};
 
+/// The most portal sessions of a tenant that are open at once; with the keys they fit one page of DynamoDB's.
+const PORTAL_SESSIONS_MAX: usize = 500;
+
 /// What became of a new API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAdded {
@@ -27,7 +30,7 @@ pub enum KeyAdded {
     Yes,
     /// There is no such tenant.
     NoTenant,
-    /// The tenant has [`KEYS_PER_TENANT_MAX`] keys.
+    /// The tenant has [`KEYS_PER_TENANT_MAX`] keys, or as many portal sessions as it can have.
     LimitReached,
 }
 
@@ -36,6 +39,9 @@ struct KeyItem {
     #[serde(flatten)]
     key: ApiKey,
     hash: KeyHash,
+    /// Only tokens of portal sessions go by themselves; a key that has expired stays listed.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 impl TenantItem {
@@ -114,7 +120,9 @@ impl Store {
             .map_err(|error| AwsError::unreadable("dynamodb:UpdateItem", error))?;
         let update = self
             .update_tenant(id)
-            .update_expression("SET #name = :name, max_endpoints = :max, secret_visibility = :visibility, rate_limits = :limits")
+            .update_expression(
+                "SET #name = :name, max_endpoints = :max, secret_visibility = :visibility, rate_limits = :limits",
+            )
             .expression_attribute_names("#name", "name")
             .expression_attribute_values(":name", text(&settings.name))
             .expression_attribute_values(":max", number(settings.max_endpoints))
@@ -187,11 +195,17 @@ impl Store {
         if self.tenant(key.scope.tenant_id).await?.is_none_or(|item| item.tenant.deleted_at.is_some()) {
             return Ok(KeyAdded::NoTenant);
         }
-        if self.keys(key.scope.tenant_id).await?.len() >= KEYS_PER_TENANT_MAX {
+        let existing = self.key_items(key.scope.tenant_id).await?;
+        let (alike_max, now) = (if key.portal { PORTAL_SESSIONS_MAX } else { KEYS_PER_TENANT_MAX }, key.created_at);
+        let alike =
+            existing.iter().filter(|item| item.key.portal == key.portal && (!key.portal || item.key.is_valid(now)));
+        if alike.count() >= alike_max {
             return Ok(KeyAdded::LimitReached);
         }
         let hash = secret.hash();
-        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &KeyItem { key: key.clone(), hash })?;
+        let expires_at = key.valid_until.filter(|_| key.portal);
+        let item = KeyItem { key: key.clone(), hash: hash.clone(), expires_at };
+        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &item)?;
         self.client
             .put_item()
             .table_name(&self.table)
@@ -207,7 +221,8 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKey>, AwsError> {
-        let mut keys: Vec<_> = self.key_items(tenant_id).await?.into_iter().map(|item| item.key).collect();
+        let items = self.key_items(tenant_id).await?.into_iter();
+        let mut keys: Vec<_> = items.map(|item| item.key).filter(|key| !key.portal).collect();
         keys.sort_by_key(|key| key.id);
         Ok(keys)
     }
