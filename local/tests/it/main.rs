@@ -9,5 +9,6 @@ mod aws_secrets;
 mod aws_services;
 mod aws_sqs;
 mod aws_sqs_queues;
+mod ingestion;
 mod main_job;
 mod world;
