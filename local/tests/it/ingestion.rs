@@ -138,6 +138,18 @@ async fn message_that_nobody_can_understand_is_put_aside_at_once_and_once_with_t
 }
 
 #[tokio::test]
+async fn message_as_large_as_the_queue_takes_is_put_aside_at_once_too() {
+    let world = World::start().await;
+    let body = "x".repeat(1_024 * 1_024);
+    world.send_message(&body).await;
+    assert_eq!(world.poll_once().await, 1);
+    assert_eq!(world.backlog().await, 0);
+    let aside = world.dead_letters().await;
+    assert_eq!(aside.len(), 1);
+    assert!(aside[0].0 == body);
+}
+
+#[tokio::test]
 async fn rubbish_on_the_retries_queue_is_put_aside_at_once_and_once() {
     let world = World::start().await;
     for (body, reason) in [("rubbish", "expected"), (r#"{"kind":"other"}"#, "other"), ("{}", "kind")] {
