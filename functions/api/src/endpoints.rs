@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::api_key::Permission;
 use shared::domain::endpoint::{Authorization, Endpoint, EndpointStatus};
-use shared::domain::endpoint_input::{EndpointChanges, NewEndpoint};
+use shared::domain::endpoint_input::{EndpointChanges, NewEndpoint, UID_CHARACTERS_MAX};
 use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::{EndpointId, KeyId};
 use shared::domain::retry::RetryPolicy;
@@ -232,6 +232,10 @@ pub(crate) async fn find(services: &Services, scope: Scope, name: &str) -> Resul
 async fn find_id(services: &Services, scope: Scope, name: &str) -> Result<EndpointId, ApiError> {
     if name.starts_with(EndpointId::PREFIX) {
         return name.parse().map_err(|_| NO_ENDPOINT);
+    }
+    // Longer than any uid, and perhaps longer than a key may be.
+    if name.len() > UID_CHARACTERS_MAX {
+        return Err(NO_ENDPOINT);
     }
     services.store.endpoint_id_of_uid(scope, name).await?.ok_or(NO_ENDPOINT)
 }

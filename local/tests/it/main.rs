@@ -9,6 +9,7 @@ mod aws_secrets;
 mod aws_services;
 mod aws_sqs;
 mod aws_sqs_queues;
+mod bad_input;
 mod ingestion;
 mod main_job;
 mod world;
