@@ -58,6 +58,27 @@ async fn rubbish_instead_of_json_is_refused() {
 }
 
 #[tokio::test]
+async fn characters_that_the_queue_does_not_carry_are_refused_and_their_escapes_delivered() {
+    let world = World::start().await;
+    world.endpoint("/a", json!({})).await;
+    let _ = world.aws.calls().take();
+    for noncharacter in ["\u{fffe}", "\u{ffff}"] {
+        let in_data = json!({ "type": "a", "data": { "x": noncharacter } });
+        let refused = world.api.post("/v1/events", in_data).await;
+        assert_eq!(refused.expect_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR"), ["data"]);
+    }
+    let in_channel = r#"{"type":"a","data":{},"channels":["\uffff"]}"#;
+    let refused = world.api.send(Method::POST, "/v1/events", in_channel).await;
+    assert_eq!(refused.expect_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR"), ["channels"]);
+    assert_nothing_changed(&world);
+    let escaped = r#"{"x":"\uffff\u0000 🦀"}"#;
+    world.api.send(Method::POST, "/v1/events", format!(r#"{{"type":"a","data":{escaped}}}"#)).await.expect(202);
+    world.settle().await;
+    let got = world.receiver.got("/a");
+    assert!(String::from_utf8_lossy(&got[0].body).contains(escaped));
+}
+
+#[tokio::test]
 async fn every_wrong_field_is_named_at_once() {
     let world = World::start().await;
     let event = json!({
