@@ -210,7 +210,12 @@ impl World {
 
     /// A second tenant with a live key.
     pub(crate) async fn other_tenant(&self) -> Client {
-        let tenant = self.root.post("/v1/tenants", json!({ "name": "Other" })).await.expect(201);
+        self.tenant_with(json!({ "name": "Other" })).await
+    }
+
+    /// A tenant like this with a live key.
+    pub(crate) async fn tenant_with(&self, settings: Value) -> Client {
+        let tenant = self.root.post("/v1/tenants", settings).await.expect(201);
         let keys = format!("/v1/tenants/{}/keys", tenant["id"].as_str().unwrap());
         let key = self.root.post(&keys, json!({ "mode": "live" })).await.expect(201);
         Client::new(&self.api_url, key["key"].as_str().unwrap())
