@@ -15,7 +15,7 @@ use crate::world::{Client, Reply, World};
 /// The queues' visibility timeout, and a second.
 const REDELIVERED_SECONDS: u64 = 361;
 /// How many worlds die side by side.
-const SIDE_BY_SIDE: usize = 24;
+const SIDE_BY_SIDE: usize = 12;
 
 /// Where and how a function dies.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,7 @@ mod aws_services;
 mod aws_sqs;
 mod aws_sqs_queues;
 mod bad_input;
+mod cost;
 mod crashes;
 mod ingestion;
 mod main_job;
