@@ -14,4 +14,5 @@ mod cost;
 mod crashes;
 mod ingestion;
 mod main_job;
+mod retrying;
 mod world;

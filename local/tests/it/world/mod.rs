@@ -164,15 +164,17 @@ impl World {
             let now = self.clock.now();
             let Some(due) = self.next_due().await.filter(|due| due.as_second() < end) else {
                 self.clock.advance(Duration::from_secs(u64::try_from(end - now.as_second()).unwrap_or(0)));
+                self.sweep().await;
                 self.settle().await;
                 return;
             };
-            // The sweeper runs every minute; the run that matters is the one in the last minute before the due time.
+            // The sweeper runs every minute; the runs that matter are those in the last minute before the due time, and after a message got lost.
             let wait = due.as_millisecond() - now.as_millisecond();
             if wait > 60_000 {
                 self.clock.advance(Duration::from_millis(u64::try_from(wait - 59_000).unwrap()));
                 self.sweep().await;
             } else {
+                self.sweep().await;
                 // Queue delays are whole seconds, rounded up.
                 self.clock.advance(Duration::from_millis(u64::try_from(wait.max(0)).unwrap() + 1_000));
             }
