@@ -15,4 +15,5 @@ mod crashes;
 mod ingestion;
 mod main_job;
 mod retrying;
+mod sweeping;
 mod world;
