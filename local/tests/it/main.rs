@@ -13,6 +13,7 @@ mod bad_input;
 mod cost;
 mod crashes;
 mod ingestion;
+mod lanes;
 mod main_job;
 mod retrying;
 mod sweeping;
