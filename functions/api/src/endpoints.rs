@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use shared::domain::api_key::Permission;
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
-use shared::domain::endpoint_input::{EndpointChanges, NewEndpoint, check_uid};
+use shared::domain::endpoint_input::{EndpointChanges, NewEndpoint, UID_CHARACTERS_MAX, check_uid};
 use shared::domain::event_type::EventType;
 use shared::domain::id::EndpointId;
 use shared::domain::tenant::Scope;
@@ -160,6 +160,10 @@ pub(crate) async fn find(services: &Services, scope: Scope, name: &str) -> Resul
 pub(crate) async fn find_id(services: &Services, scope: Scope, name: &str) -> Result<EndpointId, ApiError> {
     if name.starts_with(EndpointId::PREFIX) {
         return name.parse().map_err(|_| NO_ENDPOINT);
+    }
+    // Longer than any uid, and perhaps longer than a key may be.
+    if name.len() > UID_CHARACTERS_MAX {
+        return Err(NO_ENDPOINT);
     }
     services.store.endpoint_id_of_uid(scope, name).await?.ok_or(NO_ENDPOINT)
 }

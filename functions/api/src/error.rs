@@ -167,6 +167,10 @@ pub(crate) fn complete(mut response: Response, request_id: &RequestId) -> Respon
         body: ErrorBody,
         request_id: &'a str,
     }
+    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ErrorBody>().is_none() {
+        // The one refusal that axum makes by itself: a path that is not UTF-8 when it is decoded. It names nothing.
+        response = ApiError::NotFound("route").into_response();
+    }
     let Some(body) = response.extensions_mut().remove::<ErrorBody>() else { return response };
     let envelope = Envelope { error: WithRequestId { body, request_id: request_id.as_str() } };
     let (parts, _) = response.into_parts();

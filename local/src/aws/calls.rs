@@ -97,6 +97,7 @@ pub(super) fn mentioned(service: Service, body: &[u8]) -> Mentioned {
                 items += 1;
                 resources.extend(parts.into_values().filter_map(|part| part.table_name));
             }
+            items += request.statements.map_or(0, |statements| statements.len());
             let arn = request.resource_arn.as_deref();
             resources.extend(arn.and_then(|arn| arn.split_once(":table/")).map(|(_, table)| table.to_owned()));
         }
@@ -154,6 +155,7 @@ struct AnyRequest<'a> {
     #[serde(borrow)]
     request_items: Option<BTreeMap<String, &'a RawValue>>,
     transact_items: Option<Vec<BTreeMap<String, TransactPart>>>,
+    statements: Option<Vec<IgnoredAny>>,
     resource_arn: Option<String>,
     return_consumed_capacity: Option<String>,
     queue_url: Option<String>,
@@ -210,6 +212,8 @@ mod tests {
         let body = br#"{"TransactItems":[{"Put":{"TableName":"a"}},{"ConditionCheck":{"TableName":"a"}}]}"#;
         assert_eq!(mentioned(Service::DynamoDb, body).items, 2);
         assert_eq!(mentioned(Service::DynamoDb, body).resources, ["a"]);
+        let body = br#"{"Statements":[{"Statement":"UPDATE"},{"Statement":"INSERT"}]}"#;
+        assert_eq!(mentioned(Service::DynamoDb, body).items, 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::event_type::EventType;
 use super::id::{EndpointId, EventId};
 use super::tenant::{Mode, Scope};
 use super::time;
-use super::validation::{FieldErrors, Fields, printable};
+use super::validation::{FieldErrors, Fields, NONCHARACTERS, printable};
 
 /// The largest event, `data` with its envelope, in bytes: 256 KiB.
 pub const EVENT_BYTES_MAX: usize = 256 * 1_024;
@@ -91,6 +91,10 @@ impl NewEvent {
             text.parse().map_err(|rule: super::event_type::InvalidEventType| rule.to_string())
         });
         let data = match fields.raw("data") {
+            Some(raw) if raw.get().contains(NONCHARACTERS) => {
+                fields.error("data", "must not contain U+FFFE or U+FFFF unless escaped; no queue message carries them");
+                None
+            }
             Some(raw) if raw.get().starts_with('{') => Some(Arc::from(raw)),
             Some(_) => {
                 fields.error("data", "must be a JSON object");

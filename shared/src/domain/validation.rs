@@ -226,13 +226,17 @@ impl Fields {
     }
 }
 
+/// The characters beside the control characters that SQS does not carry (SendMessage, XML 1.0 2.2).
+pub const NONCHARACTERS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+
 /// The rule of most texts: 1 to `characters_max` characters, none of them a control character.
 ///
 /// # Errors
 /// The rule.
 pub fn printable(text: String, characters_max: usize) -> Result<String, String> {
     let characters = text.chars().count();
-    if characters == 0 || characters > characters_max || text.chars().any(char::is_control) {
+    let shown = |c: char| !c.is_control() && !NONCHARACTERS.contains(&c);
+    if characters == 0 || characters > characters_max || !text.chars().all(shown) {
         return Err(format!("must be 1 to {characters_max} characters without control characters"));
     }
     Ok(text)

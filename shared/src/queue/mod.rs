@@ -17,6 +17,10 @@ use messages::{
 const BATCH_ENTRIES_MAX: usize = 10;
 /// The most bytes of one batch (SQS, 1 MiB), less room for attributes.
 const BATCH_BYTES_MAX: usize = 1_024 * 1_024 - 16 * 1_024;
+/// The most bytes of one message with its attributes (SQS, 1 MiB).
+const MESSAGE_BYTES_MAX: usize = 1_024 * 1_024;
+/// What an attribute costs beside its value: its name and its type, `String`.
+const REASON_ENVELOPE_BYTES: usize = ATTRIBUTE_REASON.len() + "String".len();
 /// How much of a reason goes along to the dead-letter queue, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 
@@ -96,14 +100,19 @@ impl Queues {
         self.send_batches(&self.retries_url, entries).await
     }
 
-    /// Puts a message that cannot be understood onto the dead-letter queue, with the reason.
+    /// Puts a message that cannot be understood onto the dead-letter queue, with as much of the reason as the body leaves room for.
     ///
     /// # Errors
     /// When SQS does not take it.
     pub async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), AwsError> {
         let mut reason = reason.replace(|c: char| c.is_control(), " ");
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        let attributes = HashMap::from([(ATTRIBUTE_REASON.to_owned(), text_attribute(&reason)?)]);
+        let room = MESSAGE_BYTES_MAX.saturating_sub(body.len() + REASON_ENVELOPE_BYTES).min(REASON_BYTES_MAX);
+        reason.truncate(reason.floor_char_boundary(room));
+        let mut attributes = HashMap::new();
+        // SQS takes no empty values.
+        if !reason.is_empty() {
+            attributes.insert(ATTRIBUTE_REASON.to_owned(), text_attribute(&reason)?);
+        }
         self.client
             .send_message()
             .queue_url(&self.dead_letters_url)

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -28,6 +30,8 @@ const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 type Documents = HashMap<EndpointId, (String, Arc<SecretDocument>)>;
 /// The root key's SHA-256 and when it was read.
 type RootKeyHash = Option<(Timestamp, [u8; 32])>;
+/// A document that is being read, for whoever else wants it meanwhile.
+type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
 /// The secrets of this stack and the client that reaches them. Clones share what is cached.
 #[derive(Clone)]
@@ -36,6 +40,7 @@ pub struct Secrets {
     prefix: String,
     root_key_name: String,
     documents: Arc<Mutex<Documents>>,
+    readings: Arc<Mutex<HashMap<(EndpointId, String), Reading>>>,
     root_key: Arc<Mutex<RootKeyHash>>,
 }
 
@@ -49,7 +54,14 @@ impl Secrets {
     /// The secrets whose names begin with `prefix` and a slash, and the root key under its own name.
     #[must_use]
     pub fn new(client: Client, prefix: String, root_key_name: String) -> Self {
-        Self { client, prefix, root_key_name, documents: Arc::default(), root_key: Arc::default() }
+        Self {
+            client,
+            prefix,
+            root_key_name,
+            documents: Arc::default(),
+            readings: Arc::default(),
+            root_key: Arc::default(),
+        }
     }
 
     fn name(&self, scope: Scope, endpoint_id: EndpointId) -> String {
@@ -101,7 +113,7 @@ impl Secrets {
         self.remember(endpoint_id, answer.version_id, document, OPERATION)
     }
 
-    /// The document of an endpoint in the version that its item names: from the cache, or with one call.
+    /// The document of an endpoint in the version that its item names: from the cache, or with one call, however many ask for it at once.
     ///
     /// # Errors
     /// When Secrets Manager does not answer.
@@ -111,18 +123,35 @@ impl Secrets {
         endpoint_id: EndpointId,
         version: &str,
     ) -> Result<Arc<SecretDocument>, AwsError> {
-        const OPERATION: &str = "secretsmanager:GetSecretValue";
         if let Some(document) = self.cached(endpoint_id, version) {
             return Ok(document);
         }
-        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_id(version);
+        let name = (endpoint_id, version.to_owned());
+        let reading = {
+            let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = || self.clone().read_document(scope, endpoint_id, version.to_owned()).boxed().shared();
+            readings.entry(name.clone()).or_insert_with(begin).clone()
+        };
+        let document = reading.await;
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        document
+    }
+
+    async fn read_document(
+        self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        version: String,
+    ) -> Result<Arc<SecretDocument>, AwsError> {
+        const OPERATION: &str = "secretsmanager:GetSecretValue";
+        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_id(&version);
         let answer = get.send().await.map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
         let text = answer.secret_string.unwrap_or_default();
         // The parser's message could quote the secret.
         let document: SecretDocument =
             serde_json::from_str(&text).map_err(|_| AwsError::unreadable(OPERATION, "not a secret document"))?;
         let document = Arc::new(document);
-        self.insert(endpoint_id, version.to_owned(), Arc::clone(&document));
+        self.insert(endpoint_id, version, Arc::clone(&document));
         Ok(document)
     }
 

@@ -34,6 +34,11 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
     }
 
+    /// Sends a request that was made beforehand.
+    pub(crate) async fn execute(&self, request: reqwest::Request) -> Answer {
+        Answer::read(self.http.execute(request).await.unwrap()).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await
     }
@@ -60,7 +65,10 @@ impl Client {
 impl Answer {
     /// Sends a request and reads the answer.
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.unwrap();
         Self { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }

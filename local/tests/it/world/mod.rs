@@ -4,6 +4,7 @@
 //! Nothing here waits for time to pass: [`World::settle`] carries out what is due now, and [`World::run`] jumps from one due time to the next.
 
 mod client;
+mod queues;
 mod receiver;
 
 use std::time::Duration;
@@ -163,15 +164,17 @@ impl World {
             let now = self.clock.now();
             let Some(due) = self.next_due().await.filter(|due| due.as_second() < end) else {
                 self.clock.advance(Duration::from_secs(u64::try_from(end - now.as_second()).unwrap_or(0)));
+                self.sweep().await;
                 self.settle().await;
                 return;
             };
-            // The sweeper runs every minute; the run that matters is the one in the last minute before the due time.
+            // The sweeper runs every minute; the runs that matter are those in the last minute before the due time, and after a message got lost.
             let wait = due.as_millisecond() - now.as_millisecond();
             if wait > 60_000 {
                 self.clock.advance(Duration::from_millis(u64::try_from(wait - 59_000).unwrap()));
                 self.sweep().await;
             } else {
+                self.sweep().await;
                 // Queue delays are whole seconds, rounded up.
                 self.clock.advance(Duration::from_millis(u64::try_from(wait.max(0)).unwrap() + 1_000));
             }
@@ -209,7 +212,12 @@ impl World {
 
     /// A second tenant with a live key.
     pub(crate) async fn other_tenant(&self) -> Client {
-        let tenant = self.root.post("/v1/tenants", json!({ "name": "Other" })).await.expect(201);
+        self.tenant_with(json!({ "name": "Other" })).await
+    }
+
+    /// A tenant like this with a live key.
+    pub(crate) async fn tenant_with(&self, settings: Value) -> Client {
+        let tenant = self.root.post("/v1/tenants", settings).await.expect(201);
         let keys = format!("/v1/tenants/{}/keys", tenant["id"].as_str().unwrap());
         let key = self.root.post(&keys, json!({ "mode": "live" })).await.expect(201);
         Client::new(&self.api_url, key["key"].as_str().unwrap())

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use http::{HeaderMap, Uri};
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(crate) enum Reply {
     Status(u16),
     /// With this status, a header and a body.
     Full(u16, &'static str, String, String),
+    /// With 200, once the gate gives a permit.
+    Gate(Arc<Semaphore>),
     /// Never.
     Hang,
     /// With the head at once and then a byte now and then, for ever.
@@ -117,6 +120,10 @@ async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, bo
             let mut response = response(status, Body::from(body));
             response.headers_mut().insert(name, value.parse().unwrap());
             response
+        }
+        Reply::Gate(gate) => {
+            gate.acquire().await.unwrap().forget();
+            response(200, Body::empty())
         }
         Reply::Hang => std::future::pending().await,
         Reply::Trickle(status) => {

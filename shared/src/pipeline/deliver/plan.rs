@@ -1,5 +1,7 @@
 //! What a task means, given what is known: requests to make, deliveries that end without one, parts to fan out. Pure.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -51,6 +53,46 @@ pub(super) struct Job {
     pub(super) lane: Lane,
     /// The HTTP request that the event came with, for the log.
     pub(super) request_id: Option<String>,
+}
+
+/// What the messages of a batch have in hand. Two of them can stand for the same thing: a message that was sent or handed out twice, an
+/// idempotency key used twice, a retry that was taken for lost. It is done and written once; the later message shares the fate of the earlier.
+#[derive(Debug, Default)]
+pub(super) struct InHand {
+    events: HashMap<EventId, usize>,
+    deliveries: HashMap<(EndpointId, EventId), usize>,
+}
+
+impl InHand {
+    /// Takes for `message` what no earlier one has, and leaves only that in its plan; the earlier ones that have the rest.
+    pub(super) fn take(&mut self, message: usize, plan: &mut Plan) -> BTreeSet<usize> {
+        if let Some((event, _)) = &plan.event {
+            match self.events.entry(event.id) {
+                Entry::Vacant(free) => {
+                    free.insert(message);
+                }
+                Entry::Occupied(taken) => {
+                    *plan = Plan::default();
+                    return BTreeSet::from([*taken.get()]);
+                }
+            }
+        }
+        let mut earlier = BTreeSet::new();
+        let mut is_free = |name| match self.deliveries.entry(name) {
+            Entry::Vacant(free) => {
+                free.insert(message);
+                true
+            }
+            Entry::Occupied(taken) => {
+                earlier.insert(*taken.get());
+                false
+            }
+        };
+        plan.jobs.retain(|job| is_free((job.endpoint.id, job.event.id)));
+        plan.ended.retain(|delivery| is_free((delivery.endpoint_id, delivery.event_id)));
+        plan.cancelled.retain(|(delivery, _)| is_free((delivery.endpoint_id, delivery.event_id)));
+        earlier
+    }
 }
 
 /// The deliveries that a task could repeat, to be read before it is planned.

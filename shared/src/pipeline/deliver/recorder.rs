@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::intake::{Task, put_task_aside};
 use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
-use super::plan::{Job, Plan, plan};
+use super::plan::{InHand, Job, Plan, plan};
 use super::{Known, expires_at};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
@@ -39,8 +39,10 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
     let now = services.clock.now();
     let mut recorder = Recorder::new(services, tasks.len());
     let mut requests = Requests::new(services);
+    let mut in_hand = InHand::default();
+    let mut shared_fates = Vec::new();
     for (message, task) in tasks.iter().enumerate() {
-        let plan = plan(task, &known, now);
+        let mut plan = plan(task, &known, now);
         if let Some(reason) = plan.aside {
             recorder.failed[message] |= !put_task_aside(services, task, reason).await;
             continue;
@@ -51,6 +53,7 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
             tracing::error!(%error, %replay_id, "a step of a replay failed; it is made again");
             recorder.failed[message] = true;
         }
+        shared_fates.extend(in_hand.take(message, &mut plan).into_iter().map(|earlier| (message, earlier)));
         recorder.begin(message, &plan);
         for job in plan.jobs {
             requests.start(message, job);
@@ -73,6 +76,9 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
         }
     }
     recorder.flush().await;
+    for (message, earlier) in shared_fates {
+        recorder.failed[message] |= recorder.failed[earlier];
+    }
     let failed = tasks.into_iter().zip(recorder.failed).filter(|(_, failed)| *failed);
     failed.map(|(task, _)| task.message_id).collect()
 }
