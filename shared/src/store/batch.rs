@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, BatchStatementResponse, KeysAndAttributes,
+    ReturnConsumedCapacity,
 };
 
 use super::keys::{Key, PK, SK};
@@ -83,7 +84,13 @@ impl Store {
                 back_off(attempt).await;
             }
             let batch = open.iter().filter_map(|i| statements[*i].as_ref().ok().cloned()).collect();
-            let answer = self.client.batch_execute_statement().set_statements(Some(batch)).send().await;
+            let answer = self
+                .client
+                .batch_execute_statement()
+                .set_statements(Some(batch))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await;
             match answer {
                 Ok(answer) => {
                     for (index, response) in open.into_iter().zip(answer.responses.unwrap_or_default()) {
@@ -166,6 +173,7 @@ impl Store {
                     .client
                     .batch_get_item()
                     .request_items(&self.table, wanted)
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
                     .await
                     .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;

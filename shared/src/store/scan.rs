@@ -3,7 +3,7 @@
 //! Events and deliveries are sorted by event id, which sorts by time; so a page's cursor is one event id, whichever partitions it was read from,
 //! and a span of time is a span of ids. What one request examines is bounded; a page that the bound cuts short goes on by its cursor.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
@@ -153,6 +153,7 @@ impl Store {
                 .expression_attribute_values(":pk", text(key))
                 .expression_attribute_values(":first", text(&first))
                 .expression_attribute_values(":last", text(&last))
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
                 .scan_index_forward(window.order == Order::OldestFirst)
                 .limit(i32::try_from(limit - found.len()).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start)

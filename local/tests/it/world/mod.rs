@@ -6,6 +6,7 @@
 mod client;
 mod queues;
 mod receiver;
+mod storage;
 
 use std::time::Duration;
 

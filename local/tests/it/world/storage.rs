@@ -1,0 +1,32 @@
+//! Looks at what is stored, for tests about what must not be.
+
+use local::clients::sdk_config;
+
+use super::World;
+
+impl World {
+    /// Everything in the table as text.
+    pub(crate) async fn table_texts(&self) -> String {
+        let client = aws_sdk_dynamodb::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
+        let mut pages = client.scan().table_name(&self.services.config.table_name).into_paginator().send();
+        let mut text = String::new();
+        while let Some(page) = pages.next().await {
+            text.push_str(&format!("{:?}", page.unwrap().items));
+        }
+        text
+    }
+
+    /// The documents of all endpoints' secrets, in all versions that are current.
+    pub(crate) async fn secret_texts(&self) -> Vec<String> {
+        let client = aws_sdk_secretsmanager::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
+        let listed = client.list_secrets().max_results(100).send().await.unwrap().secret_list.unwrap_or_default();
+        let mut texts = Vec::new();
+        for name in listed.into_iter().filter_map(|secret| secret.name) {
+            if name.starts_with(&self.services.config.secrets_prefix) {
+                let value = client.get_secret_value().secret_id(name).send().await.unwrap();
+                texts.extend(value.secret_string);
+            }
+        }
+        texts
+    }
+}
