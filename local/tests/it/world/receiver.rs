@@ -81,6 +81,11 @@ impl Receiver {
         self.inner.lock().unwrap().replies.insert(path.to_owned(), replies.into_iter().collect());
     }
 
+    /// What came at this path, whoever signed it.
+    pub(crate) fn got_unverified(&self, path: &str) -> Vec<Got> {
+        self.inner.lock().unwrap().got.get(path).cloned().unwrap_or_default()
+    }
+
     /// What came at this path, every signature verified.
     #[track_caller]
     pub(crate) fn got(&self, path: &str) -> Vec<Got> {
