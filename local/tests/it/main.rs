@@ -15,6 +15,7 @@ mod crashes;
 mod ingestion;
 mod lanes;
 mod main_job;
+mod process;
 mod retrying;
 mod sweeping;
 mod world;
