@@ -48,11 +48,11 @@ fn for_people(stack: &Stack) -> String {
 
 Three lines to paste into another terminal: an endpoint, an event, its deliveries.
 
-curl -s {api_url}/v1/endpoints -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"url": "{receiver_url}/webhooks", "event_types": ["cases.*"]}}'
+curl -s {api_url}/v1/endpoints -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"url": "{receiver_url}/webhooks", "event_types": ["cases.*"]}}'; echo
 
 EVENT=$(curl -s {api_url}/v1/events -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"type": "cases.created", "data": {{"case_id": 42, "title": "Printer on fire"}}}}' | cut -d'"' -f6); echo $EVENT
 
-sleep 1; curl -s {api_url}/v1/events/$EVENT -H 'Authorization: Bearer {key}'
+sleep 1; curl -s {api_url}/v1/events/$EVENT -H 'Authorization: Bearer {key}'; echo
 "#,
         tenant_id = demo.tenant_id,
         test_key = demo.test_key,

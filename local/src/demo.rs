@@ -4,7 +4,7 @@ use aws_sdk_secretsmanager::Client;
 use serde::{Deserialize, Serialize};
 use shared::domain::api_key::{ApiKey, ApiKeySecret, Permission};
 use shared::domain::id::{KeyId, TenantId};
-use shared::domain::tenant::{ENDPOINTS_DEFAULT, Mode, Scope, SecretVisibility, Tenant};
+use shared::domain::tenant::{Mode, Scope, Tenant, TenantSettings};
 use shared::random;
 use shared::services::Services;
 
@@ -33,13 +33,9 @@ impl Demo {
             return Ok(demo);
         }
         let now = services.clock.now();
-        let tenant = Tenant {
-            id: TenantId::from_parts(now, random::bytes()),
-            name: "Demo".to_owned(),
-            max_endpoints: ENDPOINTS_DEFAULT,
-            secret_visibility: SecretVisibility::Readable,
-            created_at: now,
-        };
+        let settings = TenantSettings::named("Demo".to_owned());
+        let id = TenantId::from_parts(now, random::bytes());
+        let tenant = Tenant { id, settings, created_at: now, deleted_at: None };
         let tenant_id = tenant.id;
         services.store.create_tenant(tenant).await.map_err(|error| error.to_string())?;
         let demo = Self {
@@ -65,6 +61,7 @@ async fn make_key(services: &Services, tenant_id: TenantId, mode: Mode) -> Resul
         permissions: Permission::ALL.iter().copied().collect(),
         created_at: now,
         valid_until: None,
+        portal: false,
     };
     services.store.add_key(&key, &secret).await.map_err(|error| error.to_string())?;
     Ok(secret.expose().to_owned())

@@ -18,6 +18,7 @@ use shared::domain::time::plus_seconds;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::limits::{self, Slot};
 
 /// For how long an instance remembers a key, in seconds: so long a revoked one may still work.
 const KEY_CACHED_SECONDS: i64 = 5;
@@ -79,7 +80,12 @@ impl FromRequestParts<Api> for Caller {
         let presented = presented(parts).ok_or(ApiError::Unauthorized)?;
         let now = api.services.clock.now();
         match ApiKeySecret::parse(&presented) {
-            Some(secret) => caller(api, &secret, now).await?.ok_or(ApiError::Unauthorized),
+            Some(secret) => {
+                let caller = caller(api, &secret, now).await?.ok_or(ApiError::Unauthorized)?;
+                let slot = parts.extensions.get::<Slot>();
+                limits::count(api, &caller.tenant, &parts.method, parts.uri.path(), slot, now).await?;
+                Ok(caller)
+            }
             None if api.services.secrets.is_root_key(&presented, now).await? => {
                 Err(ApiError::WrongKind("a tenant's API key, not the root key"))
             }

@@ -1,26 +1,47 @@
 //! The routes of delivery logs.
 
+use std::collections::HashMap;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::domain::api_key::Permission;
 use shared::domain::attempt::{Attempt, Outcome, Trigger};
 use shared::domain::delivery::{Delivery, DeliveryStatus};
+use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
-use shared::domain::payload::standard_body;
+use shared::domain::payload::body;
 use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::domain::validation::Fields;
+use shared::pipeline::replay::retry;
+use shared::store::cursor;
+use shared::store::deliveries::StoredDelivery;
 use shared::store::items::StoredEvent;
+use shared::store::scan::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;
+use crate::body::OptionalBody;
 use crate::endpoints;
 use crate::error::ApiError;
+use crate::idempotent::{self, Owner};
 use crate::query::Params;
 use crate::respond;
+use crate::sort::Sort;
+
+/// The most deliveries that are sorted by anything but their time.
+const SORTED_MAX: usize = 1_500;
+const SORTED_RULE: &str = "other than created_at needs a narrower status, event_type, created_after or created_before: more than 1500 deliveries match";
+
+#[derive(Serialize)]
+struct RetriedView {
+    endpoint_id: EndpointId,
+    event_id: EventId,
+}
 
 /// A delivery as callers see it.
 #[derive(Serialize)]
@@ -92,12 +113,68 @@ pub(crate) async fn list(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::DeliveriesRead)?;
-    let (limit, before) = params.paging::<EventId>();
+    let cursor = params.one("cursor", |text| Ok(text.to_owned()));
+    let (limit, _) = params.paging::<EventId>();
+    let (from, until) = params.window();
+    let statuses = params.many("status", str::parse::<DeliveryStatus>);
+    let event_types = params.many("event_type", |text| text.parse::<EventType>().map_err(|rule| rule.to_string()));
+    let with_payload = params.one("include", |text| match text {
+        "payload" => Ok(true),
+        _ => Err("must be payload".to_owned()),
+    });
+    let sort = params.one("sort_by", Sort::parse).unwrap_or_default();
     params.finish()?;
+    let bad_cursor = |rule| ApiError::field("cursor", rule);
     let endpoint = endpoints::find(&api.services, caller.scope(), &endpoint).await?;
-    let now = api.services.clock.now();
-    let page = api.services.store.list_deliveries(endpoint.id, before, limit, now).await?;
-    Ok(respond::page(page.map(DeliveryView::from)))
+    let services = &api.services;
+    let now = services.clock.now();
+    let keep = |stored: &StoredDelivery| event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
+    let window = Window { order: Order::NewestFirst, from, until, after: None };
+    let page = match sort.order() {
+        Some(order) => {
+            let after = cursor.as_deref().map(cursor::decode).transpose().map_err(bad_cursor)?;
+            let window = Window { order, after, ..window };
+            services.store.list_deliveries(endpoint.id, &statuses, window, limit, now, keep).await?
+        }
+        None => {
+            let all = services.store.list_deliveries(endpoint.id, &statuses, window, SORTED_MAX, now, keep).await?;
+            if all.next_cursor.is_some() {
+                return Err(ApiError::field("sort_by", SORTED_RULE));
+            }
+            sort.page(all.entries, cursor.as_deref(), limit).map_err(bad_cursor)?
+        }
+    };
+    let names: Vec<_> = page.entries.iter().map(|stored| (caller.scope(), stored.delivery.event_id)).collect();
+    let events = if with_payload.is_some() { services.store.events(&names).await? } else { HashMap::new() };
+    Ok(respond::page(page.map(|stored| {
+        let event = events.get(&stored.delivery.event_id);
+        let payload = event.and_then(|event| payload(event, &endpoint));
+        DeliveryView { payload, ..DeliveryView::from(stored.delivery) }
+    })))
+}
+
+pub(crate) async fn retry_one(
+    caller: Caller,
+    State(api): State<Api>,
+    Path((endpoint, event)): Path<(String, String)>,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::DeliveriesWrite)?;
+    let path = format!("/v1/endpoints/{endpoint}/deliveries/{event}/retry");
+    let retried = async {
+        Fields::from_body(&body)?.finish().finish(Some(()))?;
+        let event_id: EventId = event.parse().map_err(|_| NO_DELIVERY)?;
+        let endpoint = endpoints::find(&api.services, caller.scope(), &endpoint).await?;
+        if endpoint.status != EndpointStatus::Active {
+            return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
+        }
+        let now = api.services.clock.now();
+        let stored = api.services.store.delivery(endpoint.id, event_id, now).await?.ok_or(NO_DELIVERY)?;
+        retry(&api.services, &stored).await?;
+        Ok(respond::data(StatusCode::ACCEPTED, RetriedView { endpoint_id: endpoint.id, event_id }))
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, retried).await
 }
 
 pub(crate) async fn show(
@@ -113,14 +190,14 @@ pub(crate) async fn show(
     let (delivery, event) =
         tokio::try_join!(store.delivery(endpoint.id, event_id, now), store.event(caller.scope(), event_id, now))?;
     let mut view = DeliveryView::from(delivery.ok_or(NO_DELIVERY)?.delivery);
-    view.payload = event.and_then(payload);
+    view.payload = event.as_ref().and_then(|event| payload(event, &endpoint));
     Ok(respond::data(StatusCode::OK, view))
 }
 
 const NO_DELIVERY: ApiError = ApiError::NotFound("delivery");
 
-/// What was sent, as JSON.
-fn payload(stored: StoredEvent) -> Option<Box<RawValue>> {
-    let body = String::from_utf8(standard_body(&stored.event)).ok()?;
+/// What is sent to this endpoint, as JSON.
+fn payload(stored: &StoredEvent, endpoint: &Endpoint) -> Option<Box<RawValue>> {
+    let body = String::from_utf8(body(&stored.event, &endpoint.settings.payload_fields)).ok()?;
     RawValue::from_string(body).ok()
 }

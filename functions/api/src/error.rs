@@ -37,6 +37,13 @@ pub(crate) enum ApiError {
     LimitExceeded(&'static str),
     /// The body is larger than this many bytes.
     PayloadTooLarge(usize),
+    /// The tenant has made its requests for this minute.
+    RateLimited {
+        /// How many it may make.
+        limit: u32,
+        /// Seconds until it may make more.
+        reset_seconds: i64,
+    },
     /// AWS failed us.
     Aws(AwsError),
 }
@@ -45,6 +52,17 @@ impl ApiError {
     /// An error about one field.
     pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Validation(FieldErrors::one(field, message))
+    }
+
+    /// The error as one of several in an answer.
+    pub(crate) fn part(self) -> ErrorBody {
+        let (_, code) = self.status_and_code();
+        let message = self.message();
+        if let Self::Aws(error) = &self {
+            tracing::error!(%error, code, "a part of a request failed");
+        }
+        let details = if let Self::Validation(errors) = self { errors.0 } else { Vec::new() };
+        ErrorBody { code, message, details }
     }
 
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -58,6 +76,7 @@ impl ApiError {
             Self::Conflict(_) => (StatusCode::CONFLICT, "CONFLICT"),
             Self::LimitExceeded(_) => (StatusCode::CONFLICT, "LIMIT_EXCEEDED"),
             Self::PayloadTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Self::Aws(error) if error.retryable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::Aws(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
         }
@@ -81,6 +100,7 @@ impl ApiError {
             Self::UnsupportedMediaType => "the body must be sent as content-type: application/json".to_owned(),
             Self::Conflict(why) | Self::LimitExceeded(why) => (*why).to_owned(),
             Self::PayloadTooLarge(bytes_max) => format!("the body must be at most {bytes_max} bytes"),
+            Self::RateLimited { limit, .. } => format!("at most {limit} such requests a minute"),
             Self::Aws(error) if error.retryable => {
                 "a service that Outhook depends on does not answer; try again".to_owned()
             }
@@ -117,11 +137,15 @@ impl IntoResponse for ApiError {
             tracing::error!(%error, code, "request failed");
         }
         let message = self.message();
-        let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let retry_after = match &self {
+            Self::RateLimited { reset_seconds, .. } => Some(HeaderValue::from(*reset_seconds)),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER),
+            _ => None,
+        };
         let details = if let Self::Validation(errors) = self { errors.0 } else { Vec::new() };
         let mut response = status.into_response();
-        if unavailable {
-            response.headers_mut().insert(RETRY_AFTER, UNAVAILABLE_RETRY_AFTER);
+        if let Some(retry_after) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, retry_after);
         }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,33 +1,56 @@
 //! The routes of events.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
-use shared::domain::event::{IDEMPOTENCY_KEY_CHARACTERS_MAX, NewEvent};
+use shared::domain::event::{EVENT_BYTES_MAX, NewEvent, check_endpoint_ids};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
+use shared::domain::matching::reaches;
 use shared::domain::time::rfc3339;
-use shared::domain::validation::printable;
-use shared::pipeline::publish::{Published, publish};
+use shared::domain::validation::Fields;
+use shared::pipeline::publish::{Published, publish, publish_batch};
+use shared::pipeline::replay::replay_event;
 use shared::store::items::StoredEvent;
-use std::sync::Arc;
+use shared::store::scan::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::body::JsonBody;
+use crate::body::{BatchBody, JsonBody, OptionalBody};
 use crate::deliveries::DeliveryView;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
+use crate::event_types;
+use crate::idempotent::{self, Owner};
 use crate::query::Params;
 use crate::request_id::RequestId;
 use crate::respond;
 
+/// The most events of one batch.
+const BATCH_EVENTS_MAX: usize = 100;
+
 #[derive(Serialize)]
 struct AcceptedView {
     id: EventId,
+}
+
+#[derive(Serialize)]
+struct ReplayedView {
+    id: EventId,
+    deliveries: usize,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchResultView {
+    Accepted { id: EventId },
+    Refused { error: ErrorBody },
 }
 
 #[derive(Serialize)]
@@ -70,24 +93,105 @@ pub(crate) async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsWrite)?;
-    let mut event = NewEvent::from_body(&body)?;
+    let mut event = read_one(&api, &caller, &body).await?;
     if event.idempotency_key.is_none() {
-        event.idempotency_key = idempotency_key(&headers)?;
+        event.idempotency_key = idempotent::key_of(&headers)?;
     }
     let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
-    match published.await? {
-        Published::Yes(id) => Ok(respond::data(StatusCode::ACCEPTED, AcceptedView { id })),
+    Ok(respond::data(StatusCode::ACCEPTED, AcceptedView { id: accepted(published.await)? }))
+}
+
+pub(crate) async fn create_batch(
+    caller: Caller,
+    State(api): State<Api>,
+    request_id: RequestId,
+    headers: HeaderMap,
+    BatchBody(body): BatchBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::EventsWrite)?;
+    let accept_all = async {
+        let mut fields = Fields::from_body(&body)?;
+        let rule = format!("must be a list of 1 to {BATCH_EVENTS_MAX} events");
+        let events = fields.required("events", &rule, |events: Vec<Box<RawValue>>| {
+            if (1..=BATCH_EVENTS_MAX).contains(&events.len()) { Ok(events) } else { Err(rule.clone()) }
+        });
+        let events = fields.finish().finish(events)?;
+        let mut results = Vec::with_capacity(events.len());
+        let mut sound = Vec::new();
+        for raw in &events {
+            let read = read_one(&api, &caller, raw.get().as_bytes()).await;
+            results.push(read.map(|event| sound.push((event, raw.get().as_bytes()))));
+        }
+        let published = publish_batch(&api.services, caller.scope(), sound, request_id.as_str()).await;
+        let mut published = published.into_iter().map(accepted);
+        // Each event that was sound has its result, in order.
+        let results = results.into_iter().map(|result| result.and_then(|()| published.next().unwrap_or(Err(NO_EVENT))));
+        let views = results.map(|result| match result {
+            Ok(id) => BatchResultView::Accepted { id },
+            Err(error) => BatchResultView::Refused { error: error.part() },
+        });
+        Ok(respond::data(StatusCode::ACCEPTED, views.collect::<Vec<_>>()))
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/events/batch", &body, accept_all).await
+}
+
+async fn read_one(api: &Api, caller: &Caller, body: &[u8]) -> Result<NewEvent, ApiError> {
+    if body.len() > EVENT_BYTES_MAX {
+        return Err(ApiError::PayloadTooLarge(EVENT_BYTES_MAX));
+    }
+    let event = NewEvent::from_body(body)?;
+    event_types::check(api, caller.scope().tenant_id, &event).await?;
+    Ok(event)
+}
+
+fn accepted(published: Result<Published, AwsError>) -> Result<EventId, ApiError> {
+    match published? {
+        Published::Yes(id) => Ok(id),
         Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
     }
 }
 
 pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsRead)?;
-    let (limit, before) = params.paging::<EventId>();
+    let (limit, after) = params.paging::<EventId>();
+    let (from, until) = params.window();
+    let event_types = params.many("event_type", |text| text.parse::<EventType>().map_err(|rule| rule.to_string()));
     params.finish()?;
     let now = api.services.clock.now();
-    let page = api.services.store.list_events(caller.scope(), before, limit, now).await?;
+    let window = Window { order: Order::NewestFirst, from, until, after };
+    let keep = |stored: &StoredEvent| event_types.is_empty() || event_types.contains(&stored.event.event_type);
+    let page = api.services.store.list_events(caller.scope(), window, limit, now, keep).await?;
     Ok(respond::page(page.map(|stored| EventView::new(stored, None))))
+}
+
+pub(crate) async fn replay(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(event): Path<String>,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::EventsWrite)?;
+    let path = format!("/v1/events/{event}/replay");
+    let replay = async {
+        let mut fields = Fields::from_body(&body)?;
+        let named = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
+        fields.finish().finish(Some(()))?;
+        let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
+        let services = &api.services;
+        let stored = services.store.event(caller.scope(), id, services.clock.now()).await?.ok_or(NO_EVENT)?;
+        let all = services.store.all_endpoints(caller.scope()).await?;
+        let wanted: Vec<_> = match &named {
+            Some(named) => all.into_iter().filter(|endpoint| named.contains(&endpoint.id)).collect(),
+            None => all.into_iter().filter(|endpoint| reaches(&stored.event, endpoint)).collect(),
+        };
+        if let Some(missing) = named.iter().flatten().find(|id| !wanted.iter().any(|found| found.id == **id)) {
+            return Err(ApiError::field("endpoint_ids", format!("names {missing}, which is no endpoint")));
+        }
+        let deliveries = replay_event(services, &stored, &wanted).await?;
+        Ok(respond::data(StatusCode::ACCEPTED, ReplayedView { id, deliveries }))
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, replay).await
 }
 
 pub(crate) async fn show(
@@ -106,10 +210,3 @@ pub(crate) async fn show(
 }
 
 const NO_EVENT: ApiError = ApiError::NotFound("event");
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().to_owned();
-    let key = printable(text, IDEMPOTENCY_KEY_CHARACTERS_MAX);
-    key.map(Some).map_err(|rule| ApiError::field("Idempotency-Key", rule))
-}

@@ -4,10 +4,15 @@ use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use jiff::Timestamp;
+use shared::domain::time;
 use shared::domain::validation::FieldErrors;
 use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX};
 
 use crate::error::ApiError;
+
+/// How often a parameter may stand that may stand several times.
+const VALUES_MAX: usize = 20;
 
 /// The parameters of a request; they are taken by name, and what is left at the end is unknown.
 pub(crate) struct Params {
@@ -25,6 +30,27 @@ impl Params {
         }
         let value = read(&values.pop()?);
         value.map_err(|rule| self.errors.add(name, rule)).ok()
+    }
+
+    /// Takes a parameter that may stand several times, up to 20.
+    pub(crate) fn many<T>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let values = self.values(name);
+        if values.len() > VALUES_MAX {
+            self.errors.add(name, format!("must be given at most {VALUES_MAX} times"));
+        }
+        let mut taken = Vec::new();
+        for value in values.iter().take(VALUES_MAX) {
+            match read(value) {
+                Ok(value) => taken.push(value),
+                Err(rule) => self.errors.add(name, rule),
+            }
+        }
+        taken
+    }
+
+    /// Takes `created_after` and `created_before`: from the first (included) to the second (not included).
+    pub(crate) fn window(&mut self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.one("created_after", time::parse), self.one("created_before", time::parse))
     }
 
     /// Takes `limit` and `cursor`.

@@ -13,6 +13,7 @@ use shared::random;
 use tracing::Instrument;
 
 use crate::error;
+use crate::limits::Slot;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,13 +38,16 @@ impl RequestId {
     }
 }
 
-/// Gives a request its id and puts it into the answer.
+/// Gives a request its id and puts it into the answer, with where the caller stands with its rate limit.
 pub(crate) async fn stamp(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let span = tracing::info_span!("request", request_id = id.as_str(), method = %request.method(), path = request.uri().path());
     request.extensions_mut().insert(id.clone());
+    let standing = Slot::default();
+    request.extensions_mut().insert(standing.clone());
     async move {
         let mut response = error::complete(next.run(request).await, &id);
+        standing.write(&mut response);
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(HEADER, value);
         }

@@ -2,12 +2,13 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::HOST;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, NewApiKey, Permission};
 use shared::domain::id::{KeyId, TenantId};
-use shared::domain::tenant::{Mode, NewTenant, Scope, SecretVisibility, Tenant};
+use shared::domain::tenant::{Mode, RateLimits, Scope, SecretVisibility, Tenant, TenantChanges, TenantSettings};
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::random;
 use shared::store::tenants::KeyAdded;
@@ -16,6 +17,8 @@ use crate::Api;
 use crate::auth::Operator;
 use crate::body::JsonBody;
 use crate::error::ApiError;
+use crate::idempotent::{self, Owner};
+use crate::query::Params;
 use crate::respond;
 
 #[derive(Serialize)]
@@ -24,17 +27,20 @@ struct TenantView {
     name: String,
     max_endpoints: u32,
     secret_visibility: SecretVisibility,
+    rate_limits: RateLimits,
     #[serde(with = "rfc3339")]
     created_at: Timestamp,
 }
 
 impl From<Tenant> for TenantView {
     fn from(tenant: Tenant) -> Self {
+        let settings = tenant.settings;
         Self {
             id: tenant.id,
-            name: tenant.name,
-            max_endpoints: tenant.max_endpoints,
-            secret_visibility: tenant.secret_visibility,
+            name: settings.name,
+            max_endpoints: settings.max_endpoints,
+            secret_visibility: settings.secret_visibility,
+            rate_limits: settings.rate_limits,
             created_at: tenant.created_at,
         }
     }
@@ -55,6 +61,14 @@ struct KeyView {
     key: Option<String>,
 }
 
+#[derive(Serialize)]
+struct PortalSessionView {
+    url: String,
+    token: String,
+    #[serde(with = "rfc3339_option")]
+    expires_at: Option<Timestamp>,
+}
+
 impl KeyView {
     fn new(key: ApiKey, secret: Option<&ApiKeySecret>) -> Self {
         Self {
@@ -73,19 +87,25 @@ impl KeyView {
 pub(crate) async fn create(
     _: Operator,
     State(api): State<Api>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let new = NewTenant::from_body(&body)?;
-    let now = api.services.clock.now();
-    let tenant = Tenant {
-        id: TenantId::from_parts(now, random::bytes()),
-        name: new.name,
-        max_endpoints: new.max_endpoints,
-        secret_visibility: new.secret_visibility,
-        created_at: now,
+    let create = async {
+        let settings = TenantSettings::from_body(&body)?;
+        let now = api.services.clock.now();
+        let id = TenantId::from_parts(now, random::bytes());
+        let tenant = Tenant { id, settings, created_at: now, deleted_at: None };
+        api.services.store.create_tenant(tenant.clone()).await?;
+        Ok(respond::data(StatusCode::CREATED, TenantView::from(tenant)))
     };
-    api.services.store.create_tenant(tenant.clone()).await?;
-    Ok(respond::data(StatusCode::CREATED, TenantView::from(tenant)))
+    idempotent::once(&api, Owner::Operator, &headers, "/v1/tenants", &body, create).await
+}
+
+pub(crate) async fn list(_: Operator, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
+    let (limit, after) = params.paging::<TenantId>();
+    params.finish()?;
+    let page = api.services.store.list_tenants(after, limit).await?;
+    Ok(respond::page(page.map(TenantView::from)))
 }
 
 pub(crate) async fn show(
@@ -93,21 +113,86 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Path(tenant): Path<String>,
 ) -> Result<Response, ApiError> {
-    let found = api.services.store.tenant(tenant_id(&tenant)?).await?.ok_or(ApiError::NotFound("tenant"))?;
-    Ok(respond::data(StatusCode::OK, TenantView::from(found.tenant)))
+    let tenant = find(&api, tenant_id(&tenant)?).await?;
+    Ok(respond::data(StatusCode::OK, TenantView::from(tenant)))
+}
+
+pub(crate) async fn change(
+    _: Operator,
+    State(api): State<Api>,
+    Path(tenant): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let changes = TenantChanges::from_body(&body)?;
+    let mut tenant = find(&api, tenant_id(&tenant)?).await?;
+    changes.apply(&mut tenant.settings);
+    let changed = api.services.store.change_tenant_settings(tenant.id, &tenant.settings).await?;
+    Ok(respond::data(StatusCode::OK, TenantView::from(changed.ok_or(NO_TENANT)?)))
+}
+
+pub(crate) async fn delete(
+    _: Operator,
+    State(api): State<Api>,
+    Path(tenant): Path<String>,
+) -> Result<Response, ApiError> {
+    let now = api.services.clock.now();
+    if shared::pipeline::tenants::delete(&api.services, tenant_id(&tenant)?, now).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Err(NO_TENANT)
 }
 
 pub(crate) async fn create_key(
     _: Operator,
     State(api): State<Api>,
     Path(tenant): Path<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    let path = format!("/v1/tenants/{tenant}/keys");
+    let create = async {
+        let now = api.services.clock.now();
+        let new = NewApiKey::from_body(&body, now)?;
+        let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
+        match api.services.store.add_key(&key, &secret).await? {
+            KeyAdded::Yes => Ok(respond::data(StatusCode::CREATED, KeyView::new(key, Some(&secret)))),
+            KeyAdded::NoTenant => Err(NO_TENANT),
+            KeyAdded::LimitReached => {
+                const { assert!(KEYS_PER_TENANT_MAX == 100, "the message names the limit") };
+                Err(ApiError::LimitExceeded("a tenant has at most 100 API keys"))
+            }
+        }
+    };
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
+}
+
+pub(crate) async fn create_portal_session(
+    _: Operator,
+    State(api): State<Api>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let now = api.services.clock.now();
-    let tenant_id = tenant_id(&tenant)?;
-    let new = NewApiKey::from_body(&body, now)?;
+    let new = NewApiKey::portal_session(&body, now)?;
+    let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
+    match api.services.store.add_key(&key, &secret).await? {
+        KeyAdded::Yes => {}
+        KeyAdded::NoTenant => return Err(NO_TENANT),
+        KeyAdded::LimitReached => return Err(ApiError::LimitExceeded("the tenant has its maximum of portal sessions")),
+    }
+    let token = secret.expose().to_owned();
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let forwarded = headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok());
+    let scheme = forwarded.unwrap_or("http");
+    // Behind the #, where it reaches no server and no log.
+    let url = format!("{scheme}://{host}/console#{token}");
+    let expires_at = key.valid_until;
+    Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
+}
+
+fn new_key(tenant_id: TenantId, new: NewApiKey, now: Timestamp) -> (ApiKey, ApiKeySecret) {
     let scope = Scope { tenant_id, mode: new.mode };
-    let secret = ApiKeySecret::from_random(scope, random::bytes());
     let key = ApiKey {
         id: KeyId::from_parts(now, random::bytes()),
         scope,
@@ -115,15 +200,9 @@ pub(crate) async fn create_key(
         permissions: new.permissions,
         created_at: now,
         valid_until: new.valid_until,
+        portal: new.portal,
     };
-    match api.services.store.add_key(&key, &secret).await? {
-        KeyAdded::Yes => Ok(respond::data(StatusCode::CREATED, KeyView::new(key, Some(&secret)))),
-        KeyAdded::NoTenant => Err(ApiError::NotFound("tenant")),
-        KeyAdded::LimitReached => {
-            const { assert!(KEYS_PER_TENANT_MAX == 100, "the message names the limit") };
-            Err(ApiError::LimitExceeded("a tenant has at most 100 API keys"))
-        }
-    }
+    (key, ApiKeySecret::from_random(scope, random::bytes()))
 }
 
 pub(crate) async fn list_keys(
@@ -132,9 +211,7 @@ pub(crate) async fn list_keys(
     Path(tenant): Path<String>,
 ) -> Result<Response, ApiError> {
     let tenant_id = tenant_id(&tenant)?;
-    if api.services.store.tenant(tenant_id).await?.is_none() {
-        return Err(ApiError::NotFound("tenant"));
-    }
+    find(&api, tenant_id).await?;
     let keys = api.services.store.keys(tenant_id).await?;
     let entries = keys.into_iter().map(|key| KeyView::new(key, None)).collect();
     Ok(respond::page(shared::store::cursor::Page { entries, next_cursor: None }))
@@ -152,6 +229,13 @@ pub(crate) async fn delete_key(
     Err(ApiError::NotFound("API key"))
 }
 
+const NO_TENANT: ApiError = ApiError::NotFound("tenant");
+
+async fn find(api: &Api, id: TenantId) -> Result<Tenant, ApiError> {
+    let found = api.services.store.tenant(id).await?.map(|item| item.tenant);
+    found.filter(|tenant| tenant.deleted_at.is_none()).ok_or(NO_TENANT)
+}
+
 fn tenant_id(text: &str) -> Result<TenantId, ApiError> {
-    text.parse().map_err(|_| ApiError::NotFound("tenant"))
+    text.parse().map_err(|_| NO_TENANT)
 }

@@ -143,6 +143,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     if s[0] & 0xe000 != 0x2000 {
         return false;
     }
+    #[expect(clippy::nonminimal_bool, reason = "one line per registry entry")]
     let blocked = (s[0] == 0x2001 && s[1] < 0x200) // IETF protocol assignments 2001::/23, Teredo 2001::/32 among them
         || (s[0] == 0x2001 && s[1] == 0xdb8) // documentation, RFC 3849
         || (s[0] == 0x3fff && s[1] < 0x1000) // documentation, RFC 9637

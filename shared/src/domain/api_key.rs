@@ -150,6 +150,9 @@ pub struct ApiKey {
     /// From when on it is refused.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub valid_until: Option<Timestamp>,
+    /// Whether it is the token of a portal session: short-lived, and not listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub portal: bool,
 }
 
 impl ApiKey {
@@ -171,6 +174,8 @@ pub struct NewApiKey {
     pub name: String,
     /// From when on it is refused.
     pub valid_until: Option<Timestamp>,
+    /// Whether it is the token of a portal session.
+    pub portal: bool,
 }
 
 impl NewApiKey {
@@ -198,9 +203,53 @@ impl NewApiKey {
             permissions: permissions.unwrap_or_else(|| Permission::ALL.iter().copied().collect()),
             name: name.unwrap_or_else(|| format!("{mode} key")),
             valid_until,
+            portal: false,
+        }))
+    }
+
+    /// Reads the body of a portal session: `{"mode", "permissions"?, "expires_in_seconds"?}`. Without permissions it has those of
+    /// [`PORTAL_PERMISSIONS`]; it can have no others.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn portal_session(body: &[u8], now: Timestamp) -> Result<Self, FieldErrors> {
+        let mut fields = Fields::from_body(body)?;
+        let mode = fields.required("mode", "must be live or test", |mode: String| mode.parse::<Mode>());
+        let allowed: Vec<_> = PORTAL_PERMISSIONS.iter().map(|p| p.as_str()).collect();
+        let permissions_rule = format!("must be a list of at least one of {}", allowed.join(", "));
+        let permissions = fields.optional("permissions", &permissions_rule, |permissions: BTreeSet<Permission>| {
+            let allowed = !permissions.is_empty() && permissions.iter().all(|p| PORTAL_PERMISSIONS.contains(p));
+            if allowed { Ok(permissions) } else { Err(permissions_rule.clone()) }
+        });
+        let seconds_rule = format!("must be a whole number of seconds from 60 to {PORTAL_SECONDS_MAX}");
+        let seconds = fields.optional("expires_in_seconds", &seconds_rule, |seconds: u32| {
+            if (60..=PORTAL_SECONDS_MAX).contains(&seconds) { Ok(seconds) } else { Err(seconds_rule.clone()) }
+        });
+        let valid_until = time::plus_seconds(now, i64::from(seconds.unwrap_or(PORTAL_SECONDS_DEFAULT)));
+        fields.finish().finish(mode.map(|mode| Self {
+            mode,
+            permissions: permissions.unwrap_or_else(|| PORTAL_PERMISSIONS.iter().copied().collect()),
+            name: "portal session".to_owned(),
+            valid_until: Some(valid_until),
+            portal: true,
         }))
     }
 }
+
+/// How long a portal session lasts unless the operator says otherwise, in seconds.
+pub const PORTAL_SECONDS_DEFAULT: u32 = 3_600;
+/// The longest that a portal session can last, in seconds.
+pub const PORTAL_SECONDS_MAX: u32 = 86_400;
+/// What the token of a portal session may allow: what a tenant's own people do, and not what its backend does.
+pub const PORTAL_PERMISSIONS: &[Permission] = &[
+    Permission::EndpointsRead,
+    Permission::EndpointsWrite,
+    Permission::SecretsRead,
+    Permission::SecretsWrite,
+    Permission::EventsRead,
+    Permission::DeliveriesRead,
+    Permission::DeliveriesWrite,
+];
 
 #[cfg(test)]
 mod tests {
@@ -243,6 +292,7 @@ mod tests {
             permissions: new.permissions,
             created_at: now,
             valid_until: new.valid_until,
+            portal: false,
         };
         assert!(key.is_valid(now));
         assert!(!key.is_valid(time::plus_seconds(now, 1)));

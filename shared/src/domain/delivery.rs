@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Attempt, Outcome, Verdict};
+use super::attempt::{Attempt, Outcome, Trigger, Verdict};
 use super::event::Event;
 use super::event_type::EventType;
 use super::id::{EndpointId, EventId};
@@ -70,6 +70,9 @@ pub struct Delivery {
     pub status: DeliveryStatus,
     /// How many attempts there were; more than are kept in `attempts` where the oldest gave way.
     pub attempt_count: u32,
+    /// How many attempts there were before the present round: a replay begins a new one, with the whole schedule again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts_before: u32,
     /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
     pub attempts: Vec<Attempt>,
     /// When the next attempt is due; only while it is pending.
@@ -87,6 +90,11 @@ pub struct Delivery {
     pub updated_at: Timestamp,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Delivery {
     /// A delivery whose first attempt is due at `now`.
     #[must_use]
@@ -98,6 +106,7 @@ impl Delivery {
             event_type: event.event_type.clone(),
             status: DeliveryStatus::Pending,
             attempt_count: 0,
+            attempts_before: 0,
             attempts: Vec::new(),
             next_attempt_at: Some(now),
             created_at: now,
@@ -110,6 +119,19 @@ impl Delivery {
     pub fn ended(mut self, status: DeliveryStatus, now: Timestamp) -> Self {
         self.status = status;
         self.next_attempt_at = None;
+        self.updated_at = now;
+        self
+    }
+
+    /// The same, due again at `now`, though it had ended. A replay begins the schedule anew; a manual retry goes on where it was, so that one more
+    /// attempt is all that a delivery with its attempts used up gets.
+    #[must_use]
+    pub fn reopened(mut self, trigger: Trigger, now: Timestamp) -> Self {
+        if trigger == Trigger::Replay {
+            self.attempts_before = self.attempt_count;
+        }
+        self.status = DeliveryStatus::Pending;
+        self.next_attempt_at = Some(now);
         self.updated_at = now;
         self
     }
@@ -128,8 +150,11 @@ impl Delivery {
             self.status = DeliveryStatus::Succeeded;
             return self;
         }
-        let next =
-            if verdict.gone { None } else { next_attempt_at(policy, self.attempt_count, verdict.hint, now, jitter) };
+        let next = if verdict.gone {
+            None
+        } else {
+            next_attempt_at(policy, self.attempt_count - self.attempts_before, verdict.hint, now, jitter)
+        };
         self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
         self.next_attempt_at = next;
         self
@@ -139,7 +164,7 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Answer, Response, Trigger, judge};
+    use crate::domain::attempt::{Answer, Response, judge};
     use crate::domain::event::NewEvent;
     use crate::domain::id::TenantId;
     use crate::domain::tenant::Mode;
@@ -181,6 +206,17 @@ mod tests {
     #[test]
     fn gone_receiver_gets_no_further_attempt() {
         assert_eq!(answered(delivery(), 410).status, DeliveryStatus::Failed);
+    }
+
+    #[test]
+    fn manual_retry_of_a_failed_delivery_is_one_attempt_and_a_replay_a_whole_schedule() {
+        let failed = answered(answered(answered(delivery(), 500), 500), 500);
+        let retried = answered(failed.clone().reopened(Trigger::Manual, NOW), 500);
+        assert_eq!((retried.status, retried.attempt_count), (DeliveryStatus::Failed, 4));
+        let replayed = answered(failed.reopened(Trigger::Replay, NOW), 500);
+        assert_eq!((replayed.status, replayed.attempt_count), (DeliveryStatus::Pending, 4));
+        let again = answered(answered(replayed, 500), 500);
+        assert_eq!((again.status, again.attempt_count), (DeliveryStatus::Failed, 6));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::event_type::EventTypePattern;
 use super::id::{EndpointId, KeyId};
+use super::payload::PayloadField;
 use super::retry::RetryPolicy;
+use super::signature::Signature;
 use super::tenant::Scope;
 
 /// How long one attempt may take unless the endpoint says otherwise, in seconds.
@@ -70,6 +72,9 @@ pub struct Signing {
     /// When the newest key was made.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
+    /// The public key of an asymmetric scheme, `whpk_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// Until when the key before it signs too.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub previous_expires_at: Option<Timestamp>,
@@ -125,6 +130,12 @@ pub struct EndpointSettings {
     pub authorization: Authorization,
     /// Headers that go along with every request, by lower-case name.
     pub headers: BTreeMap<String, String>,
+    /// How its requests are signed.
+    #[serde(default)]
+    pub signature: Signature,
+    /// Which fields its body has; empty means the standard body.
+    #[serde(default)]
+    pub payload_fields: Vec<PayloadField>,
     /// How often and how far apart it is tried.
     pub retry: RetryPolicy,
     /// How long one attempt may take, 1 to [`TIMEOUT_SECONDS_MAX`].
@@ -144,6 +155,8 @@ impl EndpointSettings {
             channels: Vec::new(),
             authorization: Authorization::None,
             headers: BTreeMap::new(),
+            signature: Signature::Standard,
+            payload_fields: Vec::new(),
             retry: RetryPolicy::default(),
             timeout_seconds: TIMEOUT_SECONDS_DEFAULT,
         }

@@ -9,7 +9,9 @@ use http::{HeaderName, HeaderValue};
 use super::address::AddressPolicy;
 use super::endpoint::{Authorization, EndpointSettings, EndpointStatus, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX};
 use super::event_type::EventTypePattern;
+use super::payload::{PayloadField, check_fields};
 use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, SCHEDULE_SECONDS_DEFAULT, WAIT_SECONDS_MAX};
+use super::signature::Signature;
 use super::tenant::NAME_CHARACTERS_MAX;
 use super::validation::{FieldErrors, Fields, Patch, printable};
 use crate::signing::{Credential, SigningSecret};
@@ -41,6 +43,8 @@ pub struct EndpointChanges {
     status: Patch<EndpointStatus>,
     authorization: Patch<(Authorization, Option<Credential>)>,
     headers: Patch<BTreeMap<String, String>>,
+    signature: Patch<Signature>,
+    payload_fields: Patch<Vec<PayloadField>>,
     retry: Patch<RetryChanges>,
     timeout_seconds: Patch<u32>,
 }
@@ -84,6 +88,11 @@ impl NewEndpoint {
         let mut settings = EndpointSettings::with_defaults(url);
         let mut status = EndpointStatus::Active;
         let credential = changes.apply(&mut settings, &mut status).into_set();
+        if let Some(secret) = &secret
+            && let Err(rule) = secret.fits(&settings.signature)
+        {
+            errors.add("secret", rule);
+        }
         errors.finish(Some(Self { settings, status, credential, secret }))
     }
 }
@@ -119,6 +128,12 @@ impl EndpointChanges {
             status: fields.patch("status", text, check_status),
             authorization: read_authorization(&mut fields),
             headers: fields.patch("headers", "must be an object of texts", check_headers),
+            signature: fields.object("signature", Signature::read),
+            payload_fields: fields.patch(
+                "payload_fields",
+                "must be a list of keys or of {key, path, hint, use_for_signature}",
+                check_fields,
+            ),
             retry: read_retry(&mut fields),
             timeout_seconds: fields.patch("timeout_seconds", &timeout_rule, |seconds: u32| {
                 if (1..=TIMEOUT_SECONDS_MAX).contains(&seconds) { Ok(seconds) } else { Err(timeout_rule.clone()) }
@@ -139,6 +154,8 @@ impl EndpointChanges {
         self.channels.apply(&mut settings.channels, Vec::new);
         self.status.apply(status, || EndpointStatus::Active);
         self.headers.apply(&mut settings.headers, BTreeMap::new);
+        self.signature.apply(&mut settings.signature, Signature::default);
+        self.payload_fields.apply(&mut settings.payload_fields, Vec::new);
         self.timeout_seconds.apply(&mut settings.timeout_seconds, || TIMEOUT_SECONDS_DEFAULT);
         match self.retry {
             Patch::Keep => {}
@@ -171,7 +188,11 @@ impl RetryChanges {
     }
 }
 
-fn check_uid(uid: String) -> Result<String, String> {
+/// The caller's own key of an endpoint.
+///
+/// # Errors
+/// The rule.
+pub fn check_uid(uid: String) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-');
     let well_formed = (1..=UID_CHARACTERS_MAX).contains(&uid.len()) && uid.bytes().all(allowed);
     if well_formed && !uid.starts_with("ep_") && uid != "test" {
@@ -212,7 +233,7 @@ fn check_status(status: String) -> Result<EndpointStatus, String> {
 }
 
 fn read_retry(fields: &mut Fields) -> Patch<RetryChanges> {
-    read_object(fields, "retry", |retry| {
+    fields.object("retry", |retry| {
         let attempts_rule = format!("must be a whole number from 1 to {ATTEMPTS_MAX}");
         let schedule_rule = format!(
             "must be a list of 1 to {} whole seconds, each from 0 to {WAIT_SECONDS_MAX}; the default is {SCHEDULE_SECONDS_DEFAULT:?}",
@@ -231,7 +252,7 @@ fn read_retry(fields: &mut Fields) -> Patch<RetryChanges> {
 }
 
 fn read_authorization(fields: &mut Fields) -> Patch<(Authorization, Option<Credential>)> {
-    read_object(fields, "authorization", |object| {
+    fields.object("authorization", |object| {
         let kind = object.required("type", "must be text", |kind: String| match kind.as_str() {
             "none" | "basic" | "bearer" | "header" => Ok(kind),
             _ => Err("must be none, basic, bearer or header".to_owned()),
@@ -253,36 +274,13 @@ fn read_authorization(fields: &mut Fields) -> Patch<(Authorization, Option<Crede
                 (Authorization::Bearer, Some(Credential::new(token)))
             }
             "header" => {
-                let name = object.required("name", "must be text", check_header_name);
+                let name = object.required("name", "must be text", |name: String| check_header_name(&name));
                 let value = object.required("value", "must be text", check_header_credential);
                 (Authorization::Header { name: name? }, Some(Credential::new(value?)))
             }
             _ => (Authorization::None, None),
         })
     })
-}
-
-/// Reads a field that is an object with fields of its own; its errors carry its path.
-fn read_object<T>(fields: &mut Fields, name: &str, read: impl FnOnce(&mut Fields) -> Option<T>) -> Patch<T> {
-    let Some(raw) = fields.raw(name) else { return Patch::Keep };
-    if raw.get() == "null" {
-        return Patch::Reset;
-    }
-    let mut object = match Fields::nested(fields.path_of(name), raw.get().as_bytes()) {
-        Ok(object) => object,
-        Err(errors) => {
-            fields.errors.0.extend(errors.0);
-            return Patch::Keep;
-        }
-    };
-    let value = read(&mut object);
-    let errors = object.finish();
-    let sound = errors.0.is_empty();
-    fields.errors.0.extend(errors.0);
-    match value {
-        Some(value) if sound => Patch::Set(value),
-        _ => Patch::Keep,
-    }
 }
 
 fn check_credential(text: String) -> Result<String, String> {
@@ -303,7 +301,7 @@ fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<String, S
     let mut checked = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (name, value) in headers {
-        let lower = check_header_name(name.clone()).map_err(|rule| format!("name {name:?} {rule}"))?;
+        let lower = check_header_name(&name).map_err(|rule| format!("name {name:?} {rule}"))?;
         if lower == "authorization" {
             return Err("must not hold authorization; use the authorization field, which keeps it secret".to_owned());
         }
@@ -338,7 +336,7 @@ fn is_reserved_header(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("content-") || name.starts_with("webhook-")
 }
 
-fn check_header_name(name: String) -> Result<String, String> {
+pub(super) fn check_header_name(name: &str) -> Result<String, String> {
     let lower =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| "must be a header name (RFC 9110 5.1)".to_owned())?;
     if is_reserved_header(lower.as_str()) {
@@ -347,7 +345,7 @@ fn check_header_name(name: String) -> Result<String, String> {
     Ok(lower.as_str().to_owned())
 }
 
-fn check_header_value(value: String) -> Result<String, String> {
+pub(super) fn check_header_value(value: String) -> Result<String, String> {
     let visible = value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b));
     if !visible || HeaderValue::from_str(&value).is_err() {
         return Err("must be visible ASCII characters, spaces and tabs".to_owned());

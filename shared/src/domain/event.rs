@@ -135,7 +135,11 @@ impl NewEvent {
     }
 }
 
-fn check_endpoint_ids(texts: Vec<String>) -> Result<Vec<EndpointId>, String> {
+/// Endpoints that are named: 1 to [`ENDPOINT_IDS_MAX`] ids.
+///
+/// # Errors
+/// The rule.
+pub fn check_endpoint_ids(texts: Vec<String>) -> Result<Vec<EndpointId>, String> {
     if texts.is_empty() || texts.len() > ENDPOINT_IDS_MAX {
         return Err(format!("must be 1 to {ENDPOINT_IDS_MAX} endpoint ids"));
     }

@@ -110,6 +110,11 @@ id!(
     EventId, "evt_"
 );
 
+id!(
+    /// A bulk replay.
+    ReplayId, "rpl_"
+);
+
 impl EventId {
     /// The id of an event that came straight onto the queue: the message's send time and a hash of the queue's own id for it,
     /// so that the same message is the same event however often it is received.

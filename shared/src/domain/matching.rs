@@ -1,14 +1,20 @@
 //! Which endpoints an event reaches.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointStatus};
 use super::event::Event;
+
+/// The type of test events, which reach every active endpoint whatever it subscribes to.
+pub const TEST_EVENT_TYPE: &str = "endpoint.test";
 
 /// Whether the event reaches the endpoint: it is named (where the event names endpoints), its subscription matches, and the channels meet.
 ///
-/// The endpoint's status plays no part: a paused endpoint's events are recorded as skipped.
+/// The endpoint's status plays no part, but for tests: a paused endpoint's events are recorded as skipped.
 #[must_use]
 pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
     let settings = &endpoint.settings;
+    if event.event_type.as_str() == TEST_EVENT_TYPE {
+        return endpoint.status == EndpointStatus::Active;
+    }
     let named = event.endpoint_ids.is_empty() || event.endpoint_ids.contains(&endpoint.id);
     let subscribed = settings.event_types.is_empty()
         || settings.event_types.iter().any(|pattern| pattern.matches(&event.event_type));
@@ -21,7 +27,7 @@ pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::endpoint::{EndpointSettings, EndpointStatus, Signing};
+    use crate::domain::endpoint::{EndpointSettings, Signing};
     use crate::domain::event::NewEvent;
     use crate::domain::id::{EndpointId, EventId, KeyId, TenantId};
     use crate::domain::tenant::{Mode, Scope};
@@ -43,7 +49,12 @@ mod tests {
             settings,
             status: EndpointStatus::Active,
             disabled_reason: None,
-            signing: Signing { secret_version: String::new(), created_at: NOW, previous_expires_at: None },
+            signing: Signing {
+                secret_version: String::new(),
+                created_at: NOW,
+                public_key: None,
+                previous_expires_at: None,
+            },
             version: 1,
             created_at: NOW,
             created_by: KeyId::from_parts(NOW, [0; 10]),

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod api_key;
 pub mod attempt;
+pub mod catalogue;
 pub mod delivery;
 pub mod endpoint;
 pub mod endpoint_input;
@@ -15,6 +16,7 @@ pub mod json;
 pub mod matching;
 pub mod payload;
 pub mod retry;
+pub mod signature;
 pub mod tenant;
 pub mod time;
 pub mod validation;

@@ -1,9 +1,106 @@
-//! The body that a receiver gets: `{"type","timestamp","data"}`, the same bytes at every attempt.
+//! The body that a receiver gets, the same bytes at every attempt: `{"type","timestamp","data"}`, or a flat object of chosen fields.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::event::Event;
 use super::time;
+use super::validation::printable;
 
-/// The body of every delivery of this event. `data` goes in as it came, so nothing about it changes.
+/// The most payload fields of an endpoint.
+pub const PAYLOAD_FIELDS_MAX: usize = 50;
+/// The longest key, path or hint of a payload field, in characters.
+pub const PAYLOAD_FIELD_CHARACTERS_MAX: usize = 256;
+
+/// One field of a chosen payload: its key alone, or with where to find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PayloadField {
+    /// A key that is also its path.
+    Key(String),
+    /// A key with more to say about it.
+    Full(FullPayloadField),
+}
+
+/// A payload field with where to find it and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FullPayloadField {
+    /// Its key in the body.
+    pub key: String,
+    /// Where its value is: `id`, `type`, `timestamp`, `tenant_id`, or dotted within the event's data. By default the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A note for whoever fills the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether an `hmac` signature covers it, and then nothing but such fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_for_signature: Option<bool>,
+}
+
+impl PayloadField {
+    fn key(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Full(field) => &field.key,
+        }
+    }
+
+    fn path(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Full(field) => field.path.as_deref().unwrap_or(&field.key),
+        }
+    }
+
+    fn is_signed(&self) -> bool {
+        matches!(self, Self::Full(field) if field.use_for_signature == Some(true))
+    }
+}
+
+/// Checks payload fields: at most [`PAYLOAD_FIELDS_MAX`], no key twice, no empty or overlong text.
+///
+/// # Errors
+/// The rule.
+pub fn check_fields(fields: Vec<PayloadField>) -> Result<Vec<PayloadField>, String> {
+    if fields.len() > PAYLOAD_FIELDS_MAX {
+        return Err(format!("must be at most {PAYLOAD_FIELDS_MAX} fields"));
+    }
+    let mut keys = BTreeSet::new();
+    for field in &fields {
+        let hint = match field {
+            PayloadField::Full(FullPayloadField { hint: Some(hint), .. }) => hint,
+            _ => field.key(),
+        };
+        for text in [field.key(), field.path(), hint] {
+            printable(text.to_owned(), PAYLOAD_FIELD_CHARACTERS_MAX)
+                .map_err(|rule| format!("each key, path and hint {rule}"))?;
+        }
+        if !keys.insert(field.key()) {
+            return Err(format!("must not name {} twice", field.key()));
+        }
+    }
+    Ok(fields)
+}
+
+/// The body of an event for an endpoint with these payload fields; none means the standard body.
+#[must_use]
+pub fn body(event: &Event, fields: &[PayloadField]) -> Vec<u8> {
+    if fields.is_empty() { standard_body(event) } else { object_of(event, fields.iter(), str::to_owned) }
+}
+
+/// What an `hmac` signature covers instead of the body: the fields that say so, as compact JSON. `None` where none does.
+#[must_use]
+pub fn signed_fields(event: &Event, fields: &[PayloadField]) -> Option<Vec<u8>> {
+    let mut signed = fields.iter().filter(|field| field.is_signed()).peekable();
+    signed.peek()?;
+    Some(object_of(event, signed, compact))
+}
+
+/// The body of every delivery that chooses no fields. `data` goes in as it came, so nothing about it changes.
 #[must_use]
 pub fn standard_body(event: &Event) -> Vec<u8> {
     // An event type needs no escaping: it is letters, digits, dots, dashes and underscores.
@@ -16,6 +113,59 @@ pub fn standard_body(event: &Event) -> Vec<u8> {
     .into_bytes()
 }
 
+fn object_of<'a>(
+    event: &Event,
+    fields: impl Iterator<Item = &'a PayloadField>,
+    written: impl Fn(&str) -> String,
+) -> Vec<u8> {
+    let entries: Vec<_> = fields
+        .map(|field| {
+            let value = value_at(event, field.path()).unwrap_or_else(|| "null".to_owned());
+            format!("{}:{}", quoted(field.key()), written(&value))
+        })
+        .collect();
+    format!("{{{}}}", entries.join(",")).into_bytes()
+}
+
+/// The JSON at a path, as the sender wrote it.
+fn value_at(event: &Event, path: &str) -> Option<String> {
+    match path {
+        "id" => return Some(quoted(&event.id.to_string())),
+        "type" => return Some(quoted(event.event_type.as_str())),
+        "timestamp" => return Some(quoted(&time::format(event.timestamp))),
+        "tenant_id" => return Some(quoted(&event.scope.tenant_id.to_string())),
+        _ => {}
+    }
+    let mut value: &RawValue = &event.data;
+    for segment in path.split('.') {
+        let object: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+        value = object.get(segment)?;
+    }
+    Some(value.get().to_owned())
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// JSON without the white space between its tokens; everything else stays as it is written.
+fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for character in json.chars() {
+        if in_string {
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+        } else if character.is_ascii_whitespace() {
+            continue;
+        } else {
+            in_string = character == '"';
+        }
+        out.push(character);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,19 +174,54 @@ mod tests {
     use crate::domain::tenant::{Mode, Scope};
     use jiff::Timestamp;
 
+    fn event(body: &str) -> Event {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        NewEvent::from_body(body.as_bytes()).unwrap().accepted(
+            EventId::from_parts(now, [0; 10]),
+            Scope { tenant_id: TenantId::from_parts(now, [0; 10]), mode: Mode::Live },
+            now,
+        )
+    }
+
+    fn fields(json: &str) -> Vec<PayloadField> {
+        check_fields(serde_json::from_str(json).unwrap()).unwrap()
+    }
+
     #[test]
     fn body_is_type_timestamp_and_data_in_the_senders_own_spelling() {
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let event = NewEvent::from_body(br#"{"data":{"n": 1.0, "big":12345678901234567890},"type":"cases.created"}"#)
-            .unwrap()
-            .accepted(
-                EventId::from_parts(now, [0; 10]),
-                Scope { tenant_id: TenantId::from_parts(now, [0; 10]), mode: Mode::Live },
-                now,
-            );
+        let event = event(r#"{"data":{"n": 1.0, "big":12345678901234567890},"type":"cases.created"}"#);
         assert_eq!(
-            String::from_utf8(standard_body(&event)).unwrap(),
+            String::from_utf8(body(&event, &[])).unwrap(),
             r#"{"type":"cases.created","timestamp":"2023-11-14T22:13:20.000Z","data":{"n": 1.0, "big":12345678901234567890}}"#
         );
+    }
+
+    #[test]
+    fn chosen_fields_make_a_flat_object_in_their_own_order() {
+        let event = event(r#"{"type":"a.b","data":{"user":{"name":"Zoë","age": 1.0},"id":"mine","x":[1, 2]}}"#);
+        let chosen = fields(
+            r#"["x", {"key":"who","path":"user.name","hint":"the name"}, "type", "user.age", "nobody.here", "id"]"#,
+        );
+        let id = event.id.to_string();
+        assert_eq!(
+            String::from_utf8(body(&event, &chosen)).unwrap(),
+            format!(r#"{{"x":[1, 2],"who":"Zoë","type":"a.b","user.age":1.0,"nobody.here":null,"id":"{id}"}}"#)
+        );
+        assert_eq!(signed_fields(&event, &chosen), None);
+    }
+
+    #[test]
+    fn signature_covers_the_fields_that_say_so_as_compact_json() {
+        let event = event(r#"{"type":"a","data":{"a":{"k": "b \" c" },"b":2,"c":3}}"#);
+        let chosen =
+            fields(r#"[{"key":"b"},{"key":"c","use_for_signature":true},{"key":"a","use_for_signature":true}]"#);
+        assert_eq!(signed_fields(&event, &chosen).unwrap(), br#"{"c":3,"a":{"k":"b \" c"}}"#);
+    }
+
+    #[test]
+    fn doubled_keys_and_unknown_properties_are_refused() {
+        assert!(check_fields(serde_json::from_str(r#"["a",{"key":"a"}]"#).unwrap()).is_err());
+        assert!(check_fields(vec![PayloadField::Key(String::new())]).is_err());
+        assert!(serde_json::from_str::<Vec<PayloadField>>(r#"[{"key":"a","odd":1}]"#).is_err());
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::id::TenantId;
-use super::validation::{FieldErrors, Fields, printable};
+use super::validation::{FieldErrors, Fields, Patch, printable};
 
 /// The longest name of anything, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 128;
@@ -75,11 +75,51 @@ pub enum SecretVisibility {
     Once,
 }
 
+/// How many requests a minute a tenant may make, by class; 0 means any number, and then none is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimits {
+    /// Reading anything but delivery logs.
+    pub reads: u32,
+    /// Changing anything.
+    pub writes: u32,
+    /// Reading delivery logs.
+    pub delivery_queries: u32,
+    /// Sending events.
+    pub events: u32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { reads: 600, writes: 120, delivery_queries: 120, events: 0 }
+    }
+}
+
+/// The largest rate limit, in requests a minute.
+pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+
 /// One customer organisation of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
+    /// What the operator says of it.
+    #[serde(flatten)]
+    pub settings: TenantSettings,
+    /// When it was made.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub created_at: Timestamp,
+    /// When it was deleted; what it leaves is being cleared away since.
+    #[serde(
+        default,
+        with = "jiff::fmt::serde::timestamp::millisecond::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// What the operator says of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantSettings {
     /// What people call it.
     pub name: String,
     /// How many endpoints it may have in each mode.
@@ -87,39 +127,149 @@ pub struct Tenant {
     /// Whether its signing secrets can be read again.
     #[serde(default)]
     pub secret_visibility: SecretVisibility,
-    /// When it was made.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
-    pub created_at: Timestamp,
+    /// How many requests a minute it may make.
+    #[serde(default)]
+    pub rate_limits: RateLimits,
 }
 
-/// What the operator says of a new tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewTenant {
-    /// What people call it.
-    pub name: String,
-    /// How many endpoints it may have in each mode.
-    pub max_endpoints: u32,
-    /// Whether its signing secrets can be read again.
-    pub secret_visibility: SecretVisibility,
+/// The changes that the operator asks for.
+#[derive(Clone, Debug, Default)]
+pub struct TenantChanges {
+    name: Option<String>,
+    max_endpoints: Patch<u32>,
+    secret_visibility: Patch<SecretVisibility>,
+    rate_limits: Patch<RateLimitChanges>,
 }
 
-impl NewTenant {
-    /// Reads `{"name", "max_endpoints"?, "secret_visibility"?}`.
+#[derive(Clone, Copy, Debug, Default)]
+struct RateLimitChanges {
+    reads: Option<u32>,
+    writes: Option<u32>,
+    delivery_queries: Option<u32>,
+    events: Option<u32>,
+}
+
+impl TenantSettings {
+    /// Reads the body of a create.
     ///
     /// # Errors
     /// Every field that is wrong.
     pub fn from_body(body: &[u8]) -> Result<Self, FieldErrors> {
-        let mut fields = Fields::from_body(body)?;
-        let name = fields.required("name", "must be text", |name: String| printable(name, NAME_CHARACTERS_MAX));
-        let max_endpoints_rule = format!("must be a whole number from 1 to {ENDPOINTS_MAX}");
-        let max_endpoints = fields.optional("max_endpoints", &max_endpoints_rule, |count: u32| {
-            if (1..=ENDPOINTS_MAX).contains(&count) { Ok(count) } else { Err(max_endpoints_rule.clone()) }
-        });
-        let secret_visibility = fields.optional("secret_visibility", "must be readable or once", Ok);
-        fields.finish().finish(name.map(|name| Self {
+        let (changes, mut errors) = TenantChanges::read(body)?;
+        let Some(name) = changes.name.clone() else {
+            if !errors.0.iter().any(|error| error.field == "name") {
+                errors.add("name", "is required");
+            }
+            return Err(errors);
+        };
+        let mut settings = Self::named(name);
+        changes.apply(&mut settings);
+        errors.finish(Some(settings))
+    }
+
+    /// The settings of a tenant of which only the name is said.
+    #[must_use]
+    pub fn named(name: String) -> Self {
+        Self {
             name,
-            max_endpoints: max_endpoints.unwrap_or(ENDPOINTS_DEFAULT),
-            secret_visibility: secret_visibility.unwrap_or_default(),
-        }))
+            max_endpoints: ENDPOINTS_DEFAULT,
+            secret_visibility: SecretVisibility::default(),
+            rate_limits: RateLimits::default(),
+        }
+    }
+}
+
+impl TenantChanges {
+    /// Reads the body of a partial update.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn from_body(body: &[u8]) -> Result<Self, FieldErrors> {
+        let (changes, errors) = Self::read(body)?;
+        errors.finish(Some(changes))
+    }
+
+    fn read(body: &[u8]) -> Result<(Self, FieldErrors), FieldErrors> {
+        let mut fields = Fields::from_body(body)?;
+        let name = match fields.patch("name", "must be text", |name: String| printable(name, NAME_CHARACTERS_MAX)) {
+            Patch::Set(name) => Some(name),
+            Patch::Keep => None,
+            Patch::Reset => {
+                fields.error("name", "is required");
+                None
+            }
+        };
+        let endpoints_rule = format!("must be a whole number from 1 to {ENDPOINTS_MAX}");
+        let max_endpoints = fields.patch("max_endpoints", &endpoints_rule, |count: u32| {
+            if (1..=ENDPOINTS_MAX).contains(&count) { Ok(count) } else { Err(endpoints_rule.clone()) }
+        });
+        let secret_visibility = fields.patch("secret_visibility", "must be readable or once", Ok);
+        let rate_limits = fields.object("rate_limits", |limits| {
+            let rule =
+                format!("must be a whole number of requests a minute from 0 to {RATE_LIMIT_MAX}; 0 means any number");
+            let mut limit = |name: &str| {
+                limits.optional(
+                    name,
+                    &rule,
+                    |limit: u32| if limit <= RATE_LIMIT_MAX { Ok(limit) } else { Err(rule.clone()) },
+                )
+            };
+            Some(RateLimitChanges {
+                reads: limit("reads"),
+                writes: limit("writes"),
+                delivery_queries: limit("delivery_queries"),
+                events: limit("events"),
+            })
+        });
+        Ok((Self { name, max_endpoints, secret_visibility, rate_limits }, fields.finish()))
+    }
+
+    /// Applies the changes.
+    pub fn apply(self, settings: &mut TenantSettings) {
+        if let Some(name) = self.name {
+            settings.name = name;
+        }
+        self.max_endpoints.apply(&mut settings.max_endpoints, || ENDPOINTS_DEFAULT);
+        self.secret_visibility.apply(&mut settings.secret_visibility, SecretVisibility::default);
+        match self.rate_limits {
+            Patch::Keep => {}
+            Patch::Reset => settings.rate_limits = RateLimits::default(),
+            Patch::Set(changes) => {
+                let limits = &mut settings.rate_limits;
+                limits.reads = changes.reads.unwrap_or(limits.reads);
+                limits.writes = changes.writes.unwrap_or(limits.writes);
+                limits.delivery_queries = changes.delivery_queries.unwrap_or(limits.delivery_queries);
+                limits.events = changes.events.unwrap_or(limits.events);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenant_needs_a_name_and_has_defaults() {
+        assert_eq!(TenantSettings::from_body(br#"{"name":"Acme"}"#), Ok(TenantSettings::named("Acme".to_owned())));
+        let named = |body: &[u8]| {
+            let errors = TenantSettings::from_body(body).unwrap_err();
+            errors.0.into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        assert_eq!(named(b"{}"), ["name"]);
+        assert_eq!(
+            named(br#"{"max_endpoints":0,"rate_limits":{"reads":-1,"odd":1}}"#),
+            ["max_endpoints", "rate_limits.reads", "rate_limits.odd", "name"]
+        );
+    }
+
+    #[test]
+    fn changes_leave_the_rest_as_it_is() {
+        let mut settings = TenantSettings::named("Acme".to_owned());
+        settings.max_endpoints = 3;
+        let body = br#"{"rate_limits":{"reads":20},"secret_visibility":"once"}"#;
+        TenantChanges::from_body(body).unwrap().apply(&mut settings);
+        assert_eq!((settings.max_endpoints, settings.rate_limits.reads, settings.rate_limits.writes), (3, 20, 120));
+        assert_eq!(settings.secret_visibility, SecretVisibility::Once);
     }
 }

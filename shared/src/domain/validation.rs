@@ -186,6 +186,29 @@ impl Fields {
         value
     }
 
+    /// Takes a field that is an object with fields of its own; its errors carry its path.
+    pub fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Patch<T> {
+        let Some(raw) = self.raw(name) else { return Patch::Keep };
+        if raw.get() == "null" {
+            return Patch::Reset;
+        }
+        let mut object = match Self::nested(self.path_of(name), raw.get().as_bytes()) {
+            Ok(object) => object,
+            Err(errors) => {
+                self.errors.0.extend(errors.0);
+                return Patch::Keep;
+            }
+        };
+        let value = read(&mut object);
+        let errors = object.finish();
+        let sound = errors.0.is_empty();
+        self.errors.0.extend(errors.0);
+        match value {
+            Some(value) if sound => Patch::Set(value),
+            _ => Patch::Keep,
+        }
+    }
+
     /// Notes an error of one of this object's fields.
     pub fn error(&mut self, name: &str, message: impl Into<String>) {
         let path = self.path_of(name);

@@ -49,7 +49,7 @@ impl Directory {
         Self { store, lists: Arc::default() }
     }
 
-    /// The endpoints of each of these scopes as they are now; a scope whose tenant does not exist is not in the answer.
+    /// The endpoints of each of these scopes as they are now; none of a deleted tenant's. A scope whose tenant never was is not in the answer.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -58,9 +58,14 @@ impl Directory {
         let tenants = self.store.tenants(&ids).await?;
         let versions = scopes.iter().filter_map(|scope| {
             let tenant = tenants.get(&scope.tenant_id)?;
-            Some((*scope, tenant.endpoints_version(*scope)))
+            Some((*scope, tenant.tenant.deleted_at.is_none().then(|| tenant.endpoints_version(*scope))))
         });
-        let lists = versions.map(|(scope, version)| self.list(scope, version));
+        let lists = versions.map(|(scope, version)| async move {
+            match version {
+                Some(version) => self.list(scope, version).await,
+                None => Ok((scope, Endpoints::default())),
+            }
+        });
         Ok(try_join_all(lists).await?.into_iter().collect())
     }
 

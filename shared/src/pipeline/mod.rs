@@ -4,4 +4,6 @@ pub mod deliver;
 pub mod directory;
 pub mod endpoints;
 pub mod publish;
+pub mod replay;
 pub mod sweep;
+pub mod tenants;

@@ -3,6 +3,7 @@
 //! With an idempotency key the event id is written down first, as not yet queued. Whoever finds it so sends again under the same id, and deliver looks
 //! before it repeats anything; so a crash or an outage between the two calls costs neither the event nor the key.
 
+use futures::StreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::aws_error::AwsError;
@@ -12,6 +13,9 @@ use crate::domain::tenant::Scope;
 use crate::queue::messages::EventMessage;
 use crate::random;
 use crate::services::Services;
+
+/// How many events with idempotency keys of their own are being accepted at once.
+const KEYED_IN_FLIGHT_MAX: usize = 10;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,4 +70,36 @@ pub async fn publish(
         tracing::warn!(%error, event_id = %message.event_id, "idempotency key stays unconfirmed");
     }
     Ok(Published::Yes(message.event_id))
+}
+
+/// Accepts many events, ten a call where they have no idempotency keys. The results stand in their order, each its own.
+pub async fn publish_batch(
+    services: &Services,
+    scope: Scope,
+    events: Vec<(NewEvent, &[u8])>,
+    request_id: &str,
+) -> Vec<Result<Published, AwsError>> {
+    let now = services.clock.now();
+    let mut results: Vec<Option<Result<Published, AwsError>>> = events.iter().map(|_| None).collect();
+    let mut plain = Vec::new();
+    let mut keyed = Vec::new();
+    for (index, (event, body)) in events.into_iter().enumerate() {
+        if event.idempotency_key.is_some() {
+            keyed.push(async move { (index, publish(services, scope, event, body, request_id.to_owned()).await) });
+        } else {
+            let event_id = EventId::from_parts(now, random::bytes());
+            let request_id = Some(request_id.to_owned());
+            plain.push((index, EventMessage { event_id, scope, event, request_id, resend: false }));
+        }
+    }
+    let (indexes, messages): (Vec<_>, Vec<_>) = plain.into_iter().unzip();
+    let sent = services.queues.send_events(&messages).await;
+    for ((index, message), result) in indexes.into_iter().zip(&messages).zip(sent) {
+        results[index] = Some(result.map(|()| Published::Yes(message.event_id)));
+    }
+    let keyed: Vec<_> = futures::stream::iter(keyed).buffer_unordered(KEYED_IN_FLIGHT_MAX).collect().await;
+    for (index, result) in keyed {
+        results[index] = Some(result);
+    }
+    results.into_iter().flatten().collect()
 }

@@ -10,13 +10,15 @@ use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
 use crate::domain::time::plus_seconds;
-use crate::pipeline::endpoints::remove_secret;
+use crate::pipeline::endpoints::{expire_previous, remove_secret};
+use crate::pipeline::tenants::clear_tenant;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
 use crate::store::Recorded;
 use crate::store::deliveries::{Due, StoredDelivery, take_due};
 use crate::store::keys::DUE_SHARDS;
 use crate::store::removals::Removal;
+use crate::store::replays::Replay;
 
 /// How many rounds of up to 250 items one run makes in each of the index's partitions: some 20,000 items in all, a run's worth of time.
 const ROUNDS_MAX: usize = 20;
@@ -61,16 +63,21 @@ async fn sweep_shard(services: &Services, shard: u8) -> Swept {
         };
         let mut deliveries = Vec::new();
         let mut removals = Vec::new();
+        let mut replays = Vec::new();
         for due in found {
             match due {
                 Due::Delivery(stored) => deliveries.push(*stored),
                 Due::Removal(removal) => removals.push(removal),
+                Due::Replay(replay) => replays.push(*replay),
             }
         }
         let before = swept;
         hand_over(services, &deliveries, now, &mut swept).await;
         for removal in removals {
             remove(services, removal, now, &mut swept).await;
+        }
+        for replay in replays {
+            wake_replay(services, &replay, now, &mut swept).await;
         }
         if (swept.queued, swept.secrets_removed) == (before.queued, before.secrets_removed) {
             break;
@@ -117,25 +124,55 @@ fn wake_message(stored: &StoredDelivery, now: Timestamp) -> (RetryMessage, u32) 
     (message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX))
 }
 
+/// Sends a replay on whose message got lost.
+async fn wake_replay(services: &Services, replay: &Replay, now: Timestamp, swept: &mut Swept) {
+    let touched = Replay { updated_at: now, ..replay.clone() };
+    let woken = async {
+        if services.store.advance_replay(replay, &touched, now).await? {
+            let message = RetryMessage::Replay { scope: replay.scope, replay_id: replay.id };
+            services.queues.send_retries(&[(message, 0)]).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok::<_, AwsError>(())
+    };
+    match woken.await {
+        Ok(()) => swept.queued += 1,
+        Err(error) => {
+            tracing::error!(%error, replay_id = %replay.id, "a replay could not be woken");
+            swept.failed += 1;
+        }
+    }
+}
+
 async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &mut Swept) {
     match try_remove(services, removal).await {
         Ok(removed) => swept.secrets_removed += usize::from(removed),
         Err(error) => {
-            tracing::error!(%error, endpoint_id = %removal.endpoint_id, "a secret could not be removed");
+            tracing::error!(%error, ?removal, "something could not be cleared away");
             swept.failed += 1;
             let again = plus_seconds(now, REMOVAL_AGAIN_SECONDS);
-            if let Err(error) = services.store.note_removal(removal.scope, removal.endpoint_id, again).await {
-                tracing::error!(%error, endpoint_id = %removal.endpoint_id, "the removal stays due");
+            if let Err(error) = services.store.note_removal(removal, again).await {
+                tracing::error!(%error, ?removal, "it stays due");
             }
         }
     }
 }
 
+/// Whether a secret was removed.
 async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsError> {
-    if services.store.endpoint(removal.scope, removal.endpoint_id).await?.is_some() {
-        services.store.forget_removal(removal.endpoint_id).await?;
-        return Ok(false);
+    match removal {
+        Removal::Secret { endpoint_id, scope } => {
+            if services.store.endpoint(scope, endpoint_id).await?.is_none() {
+                remove_secret(services, scope, endpoint_id).await?;
+                return Ok(true);
+            }
+            services.store.forget_removal(removal).await?;
+            Ok(false)
+        }
+        Removal::PreviousKey { endpoint_id, scope } => {
+            expire_previous(services, scope, endpoint_id).await?;
+            services.store.forget_removal(removal).await?;
+            Ok(true)
+        }
+        Removal::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
     }
-    remove_secret(services, removal.scope, removal.endpoint_id).await?;
-    Ok(true)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::attempt::Trigger;
 use crate::domain::event::NewEvent;
-use crate::domain::id::{EndpointId, EventId, TenantId};
+use crate::domain::id::{EndpointId, EventId, ReplayId, TenantId};
 use crate::domain::tenant::Scope;
 use crate::domain::time;
 
@@ -91,6 +91,13 @@ pub enum RetryMessage {
         /// The last endpoint of the part.
         last: EndpointId,
     },
+    /// The next step of a bulk replay.
+    Replay {
+        /// Whose it is and in which mode.
+        scope: Scope,
+        /// Which.
+        replay_id: ReplayId,
+    },
 }
 
 impl RetryMessage {
@@ -105,7 +112,7 @@ impl RetryMessage {
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         match self {
-            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } => scope.tenant_id,
+            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => scope.tenant_id,
         }
     }
 }

@@ -57,6 +57,25 @@ impl Queues {
             .map_err(|error| AwsError::from_sdk("sqs:SendMessage", &error))
     }
 
+    /// Puts events onto the events queue, ten a call. The results stand in their order.
+    pub async fn send_events(&self, messages: &[EventMessage]) -> Vec<Result<(), AwsError>> {
+        let entries: Result<Vec<_>, AwsError> = messages
+            .iter()
+            .map(|message| {
+                Ok(Entry {
+                    body: message.body(),
+                    group: message.scope.tenant_id,
+                    delay_seconds: None,
+                    attributes: Some(event_attributes(message)?),
+                })
+            })
+            .collect();
+        match entries {
+            Ok(entries) => self.send_batches(&self.events_url, entries).await,
+            Err(error) => vec![Err(error); messages.len()],
+        }
+    }
+
     /// Whether the events queue answers.
     ///
     /// # Errors

@@ -26,6 +26,10 @@ const DOCUMENTS_CACHED_MAX: usize = 10_000;
 /// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
 const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 
+/// Documents by endpoint, each with the version that it is of.
+type Documents = HashMap<EndpointId, (String, Arc<SecretDocument>)>;
+/// The root key's SHA-256 and when it was read.
+type RootKeyHash = Option<(Timestamp, [u8; 32])>;
 /// A document that is being read, for whoever else wants it meanwhile.
 type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
@@ -35,9 +39,9 @@ pub struct Secrets {
     client: Client,
     prefix: String,
     root_key_name: String,
-    documents: Arc<Mutex<HashMap<EndpointId, (String, Arc<SecretDocument>)>>>,
+    documents: Arc<Mutex<Documents>>,
     readings: Arc<Mutex<HashMap<(EndpointId, String), Reading>>>,
-    root_key: Arc<Mutex<Option<(Timestamp, [u8; 32])>>>,
+    root_key: Arc<Mutex<RootKeyHash>>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -228,7 +232,7 @@ impl Secrets {
         documents.insert(endpoint_id, (version, document));
     }
 
-    fn lock_documents(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, (String, Arc<SecretDocument>)>> {
+    fn lock_documents(&self) -> std::sync::MutexGuard<'_, Documents> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::domain::endpoint::{Authorization, Endpoint};
-use crate::domain::id::EventId;
-use crate::signing::{self, Credential, SecretDocument};
+use crate::domain::event::Event;
+use crate::domain::payload;
+use crate::signing::{self, Content, Credential, SecretDocument};
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
@@ -27,25 +28,27 @@ pub struct WebhookRequest {
 impl WebhookRequest {
     /// The request of an attempt at `now`: signed with the keys in force, authorized as the endpoint says, its own headers beside ours.
     #[must_use]
-    pub fn new(endpoint: &Endpoint, secrets: &SecretDocument, event_id: EventId, body: Bytes, now: Timestamp) -> Self {
+    pub fn new(endpoint: &Endpoint, secrets: &SecretDocument, event: &Event, now: Timestamp) -> Self {
+        let settings = &endpoint.settings;
         let mut headers = HeaderMap::new();
-        for (name, value) in &endpoint.settings.headers {
+        for (name, value) in &settings.headers {
             insert(&mut headers, name, value);
         }
-        if let Some((name, value)) = authorization(&endpoint.settings.authorization, secrets.credential.as_ref()) {
+        if let Some((name, value)) = authorization(&settings.authorization, secrets.credential.as_ref()) {
             insert(&mut headers, &name, &value);
             if let Some(value) = headers.get_mut(name.as_str()) {
                 value.set_sensitive(true);
             }
         }
         // Last, so that nothing above can stand in for them.
-        let signed = signing::sign(secrets, event_id, now, &body);
+        let body = payload::body(event, &settings.payload_fields);
+        let signed_fields = payload::signed_fields(event, &settings.payload_fields);
+        let content = Content { event_id: event.id, at: now, body: &body, signed_fields: signed_fields.as_deref() };
+        for (name, value) in signing::headers(&settings.signature, secrets, &content) {
+            insert(&mut headers, &name, &value);
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        insert(&mut headers, "webhook-id", &signed.id);
-        insert(&mut headers, "webhook-timestamp", &signed.timestamp);
-        insert(&mut headers, "webhook-signature", &signed.signature);
-        let settings = &endpoint.settings;
-        Self { url: settings.url.clone(), headers, body, timeout_seconds: settings.timeout_seconds }
+        Self { url: settings.url.clone(), headers, body: body.into(), timeout_seconds: settings.timeout_seconds }
     }
 }
 

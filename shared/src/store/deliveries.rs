@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::try_join_all;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 use super::batch::Write;
 use super::cursor::Page;
 use super::items::{DeliveryItem, StoredEvent, index_key};
-use super::keys::{self, INDEX_PK, INDEX_SK, SK};
+use super::keys::{self, INDEX_PK, INDEX_SK};
 use super::removals::Removal;
-use super::{Item, Store, from_item, key_item, number, text, to_item};
+use super::replays::Replay;
+use super::scan::{Partition, Window};
+use super::{Item, Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
-use crate::domain::delivery::Delivery;
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
 
 /// The most items that the sweeper takes from one index partition at once.
@@ -28,12 +27,19 @@ pub struct StoredDelivery {
     pub delivery: Delivery,
     /// How often a message for its next attempt was taken for lost.
     pub messages_lost: u32,
+    /// The bulk replay that has taken it up last.
+    pub replay_id: Option<ReplayId>,
     index_sk: Option<String>,
 }
 
 impl From<DeliveryItem> for StoredDelivery {
     fn from(item: DeliveryItem) -> Self {
-        Self { delivery: item.delivery, messages_lost: item.messages_lost, index_sk: item.index_sk }
+        Self {
+            delivery: item.delivery,
+            messages_lost: item.messages_lost,
+            replay_id: item.replay_id,
+            index_sk: item.index_sk,
+        }
     }
 }
 
@@ -42,8 +48,10 @@ impl From<DeliveryItem> for StoredDelivery {
 pub enum Due {
     /// A delivery whose next attempt is due soon, or whose message got lost.
     Delivery(Box<StoredDelivery>),
-    /// A secret that may have to be removed.
+    /// Something to be cleared away.
     Removal(Removal),
+    /// A bulk replay that has not got on for a while.
+    Replay(Box<Replay>),
 }
 
 /// The write that keeps a delivery unless there is one of this event and endpoint already.
@@ -62,7 +70,7 @@ pub fn insert_delivery(delivery: &Delivery, now: Timestamp, expires_at: Timestam
 pub fn update_delivery(before: &Delivery, after: &Delivery, now: Timestamp) -> Result<Write, AwsError> {
     let mut item: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
     let mut set = Vec::new();
-    for name in ["status", "attempt_count", "attempts", "updated_at", "next_attempt_at"] {
+    for name in ["status", "attempt_count", "attempts_before", "attempts", "updated_at", "next_attempt_at"] {
         if let Some(value) = item.remove(name) {
             set.push((name, value));
         }
@@ -82,6 +90,18 @@ pub fn update_delivery(before: &Delivery, after: &Delivery, now: Timestamp) -> R
         remove,
         only_if: vec![("attempt_count", number(before.attempt_count)), ("status", text(before.status.as_str()))],
     })
+}
+
+/// The write by which a bulk replay takes a delivery up.
+///
+/// # Errors
+/// When it cannot be put in its stored form.
+pub fn replay_delivery(before: &Delivery, after: &Delivery, by: ReplayId, now: Timestamp) -> Result<Write, AwsError> {
+    let mut write = update_delivery(before, after, now)?;
+    if let Write::Update { set, .. } = &mut write {
+        set.push(("replay_id", text(by.to_string())));
+    }
+    Ok(write)
 }
 
 /// The write by which one sweeper, and no other, takes a delivery that is due: moves the time when it is looked at again.
@@ -143,61 +163,45 @@ impl Store {
         self.events_by_key(&wanted).await
     }
 
-    /// A page of an endpoint's deliveries, newest event first, from before `before`.
+    /// Where the deliveries of these states are: in the sparse index, where that has them all and nothing else; else in the log itself.
+    fn delivery_partitions(endpoint_id: EndpointId, statuses: &[DeliveryStatus]) -> Vec<Partition> {
+        let indexed = statuses.iter().map(|status| match status {
+            DeliveryStatus::Failed => Some(Partition::Index(keys::failed_partition(endpoint_id))),
+            DeliveryStatus::Skipped => Some(Partition::Index(keys::skipped_partition(endpoint_id))),
+            DeliveryStatus::Pending | DeliveryStatus::Succeeded | DeliveryStatus::Cancelled => None,
+        });
+        match indexed.collect::<Option<Vec<_>>>() {
+            Some(partitions) if !partitions.is_empty() => partitions,
+            _ => (0..keys::DELIVERY_SHARDS)
+                .map(|shard| Partition::Table(keys::deliveries_partition(endpoint_id, shard)))
+                .collect(),
+        }
+    }
+
+    /// A page of an endpoint's deliveries that are in one of `statuses` (any, if there are none) and that `keep` keeps, in the order of their events.
+    ///
+    /// Failed and skipped ones are found by the index, so that no more is read than is shown.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn list_deliveries(
         &self,
         endpoint_id: EndpointId,
-        before: Option<EventId>,
+        statuses: &[DeliveryStatus],
+        window: Window,
         limit: usize,
         now: Timestamp,
-    ) -> Result<Page<Delivery>, AwsError> {
-        let partitions = (0..keys::DELIVERY_SHARDS).map(|n| keys::deliveries_partition(endpoint_id, n)).collect();
-        let items: Vec<DeliveryItem> = self.newest_first(partitions, before, limit + 1).await?;
-        let alive = items.into_iter().filter(|item| item.expires_at > now).map(|item| item.delivery).collect();
-        Ok(Page::cut(alive, limit, |delivery: &Delivery| delivery.event_id))
-    }
-
-    /// The newest items of several partitions that share the order of their sort keys, which are event ids; from before `before`.
-    pub(super) async fn newest_first<T: DeserializeOwned>(
-        &self,
-        partitions: Vec<String>,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Vec<T>, AwsError> {
-        let queries = partitions.into_iter().map(|partition| self.newest_of(partition, before, limit));
-        let mut merged: Vec<Item> = try_join_all(queries).await?.into_iter().flatten().collect();
-        merged.sort_by(|a, b| sort_key(b).cmp(&sort_key(a)));
-        merged.truncate(limit);
-        merged.into_iter().map(from_item).collect()
-    }
-
-    async fn newest_of(&self, partition: String, before: Option<EventId>, limit: usize) -> Result<Vec<Item>, AwsError> {
-        let mut found = Vec::new();
-        let mut start = before.map(|id| key_item(&keys::Key { pk: partition.clone(), sk: id.to_string() }));
-        // DynamoDB ends a page at 1 MB, which may be before the limit.
-        while found.len() < limit {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("PK = :pk")
-                .expression_attribute_values(":pk", text(&partition))
-                .scan_index_forward(false)
-                .limit(i32::try_from(limit - found.len()).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
-            found.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
-        }
-        Ok(found)
+        keep: impl Fn(&StoredDelivery) -> bool,
+    ) -> Result<Page<StoredDelivery>, AwsError> {
+        let partitions = Self::delivery_partitions(endpoint_id, statuses);
+        let read = |item: Item| {
+            let item: DeliveryItem = from_item(item)?;
+            Ok(Some(item).filter(|item| item.expires_at > now).map(StoredDelivery::from))
+        };
+        let keep = |stored: &StoredDelivery| {
+            (statuses.is_empty() || statuses.contains(&stored.delivery.status)) && keep(stored)
+        };
+        self.scan_events(&partitions, window, limit, read, keep, |stored| stored.delivery.event_id).await
     }
 
     /// What is due in one index partition up to `until`, the longest due first; at most [`DUE_PER_SHARD_MAX`].
@@ -225,9 +229,8 @@ fn due_of(item: Item) -> Result<Due, AwsError> {
     if item.contains_key("event_id") {
         return Ok(Due::Delivery(Box::new(from_item::<DeliveryItem>(item)?.into())));
     }
-    from_item(item).map(Due::Removal)
-}
-
-fn sort_key(item: &Item) -> Option<&str> {
-    item.get(SK).and_then(|value| AttributeValue::as_s(value).ok()).map(String::as_str)
+    if item.contains_key("clear_away") {
+        return from_item(item).map(Due::Removal);
+    }
+    Ok(Due::Replay(Box::new(from_item(item)?)))
 }

@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Page;
+use super::removals::{Removal, removal_item};
 use super::transaction::Committed;
 use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
@@ -85,6 +86,12 @@ impl Store {
                 parts.push(self.delete(&keys::uid(scope, uid))?);
             }
         }
+        // A key that begins to sign beside its successor is cleared away when that is over.
+        let (old, new) = (before.signing.previous_expires_at, after.signing.previous_expires_at);
+        if let Some(until) = new.filter(|_| old != new) {
+            let removal = Removal::PreviousKey { endpoint_id: after.id, scope };
+            parts.push(self.put(removal_item(removal, until)?, None)?);
+        }
         Ok(match self.transact(parts).await? {
             Committed::Yes => EndpointChanged::Yes,
             Committed::Refused(parts) if parts.contains(&0) => EndpointChanged::Stale,
@@ -111,7 +118,7 @@ impl Store {
         let mut parts = vec![
             TransactWriteItem::builder().delete(built(removed)?).build(),
             self.change_tenant(scope, -1, None)?,
-            self.put(self.removal_item(scope, endpoint.id, now)?, None)?,
+            self.put(removal_item(Removal::Secret { endpoint_id: endpoint.id, scope }, now)?, None)?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.delete(&keys::uid(scope, uid))?);

@@ -6,6 +6,7 @@ use super::batch::Write;
 use super::cursor::Page;
 use super::items::{EventItem, StoredEvent};
 use super::keys::{self, Key};
+use super::scan::{Partition, Window};
 use super::{Store, from_item, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::event::Event;
@@ -32,22 +33,25 @@ impl Store {
         Ok(stored.filter(|stored| stored.expires_at > now))
     }
 
-    /// A page of events, newest first, from before `before`.
+    /// A page of events that `keep` keeps, in the order of their ids.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn list_events(
         &self,
         scope: Scope,
-        before: Option<EventId>,
+        window: Window,
         limit: usize,
         now: Timestamp,
+        keep: impl Fn(&StoredEvent) -> bool,
     ) -> Result<Page<StoredEvent>, AwsError> {
-        let partitions = (0..keys::EVENT_SHARDS).map(|shard| keys::events_partition(scope, shard)).collect();
-        let items: Vec<EventItem> = self.newest_first(partitions, before, limit + 1).await?;
-        let stored = items.into_iter().map(EventItem::into_stored).collect::<Result<Vec<_>, _>>()?;
-        let alive = stored.into_iter().filter(|stored| stored.expires_at > now).collect();
-        Ok(Page::cut(alive, limit, |stored| stored.event.id))
+        let partitions: Vec<_> =
+            (0..keys::EVENT_SHARDS).map(|shard| Partition::Table(keys::events_partition(scope, shard))).collect();
+        let read = |item| {
+            let stored = from_item::<EventItem>(item)?.into_stored()?;
+            Ok(Some(stored).filter(|stored| stored.expires_at > now))
+        };
+        self.scan_events(&partitions, window, limit, read, keep, |stored| stored.event.id).await
     }
 
     /// Reads many events with one call per hundred.

@@ -12,7 +12,7 @@ use crate::aws_error::AwsError;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::event::Event;
 use crate::domain::event_type::EventType;
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::retry;
 use crate::domain::tenant::{Scope, Tenant};
 use crate::domain::time::plus_seconds;
@@ -136,6 +136,8 @@ pub(super) struct DeliveryItem {
     pub(super) delivery: Delivery,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) messages_lost: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replay_id: Option<ReplayId>,
     #[serde(rename = "GSI1PK", default, skip_serializing_if = "Option::is_none")]
     pub(super) index_pk: Option<String>,
     #[serde(rename = "GSI1SK", default, skip_serializing_if = "Option::is_none")]
@@ -156,7 +158,7 @@ impl DeliveryItem {
             Some((pk, sk)) => (Some(pk), Some(sk)),
             None => (None, None),
         };
-        Self { delivery, messages_lost: 0, index_pk, index_sk, expires_at }
+        Self { delivery, messages_lost: 0, replay_id: None, index_pk, index_sk, expires_at }
     }
 }
 
@@ -165,12 +167,11 @@ pub(super) fn index_key(delivery: &Delivery, now: Timestamp, messages_lost: u32)
     match delivery.status {
         DeliveryStatus::Pending => {
             let sweep_at = retry::sweep_at(delivery.next_attempt_at.unwrap_or(now), now, messages_lost);
-            let partition = keys::due_partition_of(delivery.endpoint_id, Some(delivery.event_id));
+            let partition = keys::due_partition_of_delivery(delivery.endpoint_id, delivery.event_id);
             Some((partition, keys::due_sort(sweep_at)))
         }
-        DeliveryStatus::Failed | DeliveryStatus::Skipped => {
-            Some((keys::failed_partition(delivery.endpoint_id), delivery.event_id.to_string()))
-        }
+        DeliveryStatus::Failed => Some((keys::failed_partition(delivery.endpoint_id), delivery.event_id.to_string())),
+        DeliveryStatus::Skipped => Some((keys::skipped_partition(delivery.endpoint_id), delivery.event_id.to_string())),
         DeliveryStatus::Succeeded | DeliveryStatus::Cancelled => None,
     }
 }

@@ -9,19 +9,26 @@
 //! | event | `EVENTS#ten#mode#shard` | `evt` |
 //! | delivery | `DELIVERIES#ep#shard` | `evt` |
 //! | idempotency | `IDEMPOTENCY#ten#mode#sha256` | `META` |
-//! | secret to remove | `REMOVAL#ep` | `META` |
+//! | answer to a request with an idempotency key | `ANSWER#owner#sha256` | `META` |
+//! | entry of the list of tenants | `TENANTS` | `ten` |
+//! | event type | `TENANT#ten` | `TYPE#name` |
+//! | bulk replay | `TENANT#ten#mode` | `REPLAY#rpl` |
+//! | rate | `RATE#ten#class` | minute |
+//! | what is to be cleared away | `REMOVAL#id` | `META` or `PREVIOUS` |
 //!
-//! The sparse index GSI1 holds what needs attention and nothing else: `DUE#shard` by the time the sweeper should look, and `FAILED#ep` by
-//! event id for deliveries that failed or were skipped. A delivery that succeeds at once never enters it.
+//! The sparse index GSI1 holds what needs attention and nothing else: `DUE#shard` by the time the sweeper should look, and `FAILED#ep` and
+//! `SKIPPED#ep` by event id for deliveries that failed or were skipped. A delivery that succeeds at once never enters it.
 //!
 //! A partition takes 1,000 writes a second. Events and deliveries are spread over shards by a hash of the event id, so that one tenant or one
 //! endpoint can exceed that; because shards share the order of their sort keys, readers merge them and a page's cursor is one sort key.
+
+use std::fmt::Display;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::domain::api_key::KeyHash;
-use crate::domain::id::{EndpointId, EventId, TenantId};
+use crate::domain::id::{EndpointId, EventId, ReplayId, TenantId};
 use crate::domain::tenant::Scope;
 use crate::domain::time;
 
@@ -49,6 +56,10 @@ pub const DUE_SHARDS: u8 = 4;
 pub const ENDPOINT_PREFIX: &str = "ENDPOINT#";
 /// What all API keys' sort keys begin with.
 pub const API_KEY_PREFIX: &str = "KEY#";
+/// What all event types' sort keys begin with.
+pub const EVENT_TYPE_PREFIX: &str = "TYPE#";
+/// The partition of the list of tenants.
+pub const TENANTS_PARTITION: &str = "TENANTS";
 
 const META: &str = "META";
 
@@ -129,18 +140,58 @@ pub fn idempotency(scope: Scope, key: &str) -> Key {
     Key { pk: format!("IDEMPOTENCY#{}#{}#{hash}", scope.tenant_id, scope.mode), sk: META.to_owned() }
 }
 
-/// A note that an endpoint's secret is to be removed unless the endpoint exists.
+/// A note that what this thing leaves is to be cleared away.
 #[must_use]
-pub fn removal(endpoint_id: EndpointId) -> Key {
-    Key { pk: format!("REMOVAL#{endpoint_id}"), sk: META.to_owned() }
+pub fn removal(id: impl Display) -> Key {
+    Key { pk: format!("REMOVAL#{id}"), sk: META.to_owned() }
 }
 
-/// The index partition of what is due, for a delivery or a removal of this endpoint.
+/// A note that an endpoint's previous signing key is to be cleared away.
 #[must_use]
-pub fn due_partition_of(endpoint_id: EndpointId, event_id: Option<EventId>) -> String {
-    let mut bytes = endpoint_id.to_bytes().to_vec();
-    bytes.extend(event_id.map(|id| id.to_bytes()).unwrap_or_default());
-    due_partition(shard_of(&bytes, DUE_SHARDS))
+pub fn previous_key_removal(endpoint_id: EndpointId) -> Key {
+    Key { pk: format!("REMOVAL#{endpoint_id}"), sk: "PREVIOUS".to_owned() }
+}
+
+/// A bulk replay.
+#[must_use]
+pub fn replay(scope: Scope, id: ReplayId) -> Key {
+    Key { pk: endpoints_partition(scope), sk: format!("REPLAY#{id}") }
+}
+
+/// An entry of the list of tenants.
+#[must_use]
+pub fn tenant_entry(id: TenantId) -> Key {
+    Key { pk: TENANTS_PARTITION.to_owned(), sk: id.to_string() }
+}
+
+/// An event type in a tenant's catalogue.
+#[must_use]
+pub fn event_type(tenant_id: TenantId, name: &str) -> Key {
+    Key { pk: tenant_partition(tenant_id), sk: format!("{EVENT_TYPE_PREFIX}{name}") }
+}
+
+/// How many requests of a class a tenant has made in a minute.
+#[must_use]
+pub fn rate(tenant_id: TenantId, class: &str, minute: i64) -> Key {
+    Key { pk: format!("RATE#{tenant_id}#{class}"), sk: minute.to_string() }
+}
+
+/// What was answered to a request with this idempotency key.
+#[must_use]
+pub fn answer(owner: &str, key_hash: &str) -> Key {
+    Key { pk: format!("ANSWER#{owner}#{key_hash}"), sk: META.to_owned() }
+}
+
+/// The index partition of what is due, spread by the bytes of its id.
+#[must_use]
+pub fn due_partition_of(bytes: &[u8]) -> String {
+    due_partition(shard_of(bytes, DUE_SHARDS))
+}
+
+/// The index partition of a delivery that is due.
+#[must_use]
+pub fn due_partition_of_delivery(endpoint_id: EndpointId, event_id: EventId) -> String {
+    due_partition_of(&[endpoint_id.to_bytes(), event_id.to_bytes()].concat())
 }
 
 /// One of the index partitions of what is due.
@@ -155,10 +206,16 @@ pub fn due_sort(at: Timestamp) -> String {
     time::format(at)
 }
 
-/// The index partition of an endpoint's failed and skipped deliveries.
+/// The index partition of an endpoint's failed deliveries.
 #[must_use]
 pub fn failed_partition(endpoint_id: EndpointId) -> String {
     format!("FAILED#{endpoint_id}")
+}
+
+/// The index partition of an endpoint's skipped deliveries.
+#[must_use]
+pub fn skipped_partition(endpoint_id: EndpointId) -> String {
+    format!("SKIPPED#{endpoint_id}")
 }
 
 /// FNV-1a: stable for ever, which a hash in a key has to be.

@@ -3,15 +3,20 @@
 //! Nothing outside this folder knows DynamoDB. Every call is bounded in time by the client and in size by DynamoDB's own limits, which the
 //! functions here split by.
 
+pub mod answers;
 mod batch;
 pub mod cursor;
 pub mod deliveries;
 pub mod endpoints;
+pub mod event_types;
 pub mod events;
 pub mod idempotency;
 pub mod items;
 pub mod keys;
+pub mod rates;
 pub mod removals;
+pub mod replays;
+pub mod scan;
 pub mod tenants;
 mod transaction;
 

@@ -2,18 +2,26 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::ReturnValue;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
+use super::cursor::Page;
 use super::items::TenantItem;
-use super::{Store, from_item, key_item, keys, text, to_item};
+use super::{Recorded, Store, Write, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash};
 use crate::domain::id::{KeyId, TenantId};
-use crate::domain::tenant::{Scope, Tenant};
+use crate::domain::tenant::{Scope, Tenant, TenantSettings};
+
+/// The most portal sessions of a tenant that are open at once; with the keys they fit one page of DynamoDB's.
+const PORTAL_SESSIONS_MAX: usize = 500;
 
 /// What became of a new API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +30,7 @@ pub enum KeyAdded {
     Yes,
     /// There is no such tenant.
     NoTenant,
-    /// The tenant has [`KEYS_PER_TENANT_MAX`] keys.
+    /// The tenant has [`KEYS_PER_TENANT_MAX`] keys, or as many portal sessions as it can have.
     LimitReached,
 }
 
@@ -31,6 +39,9 @@ struct KeyItem {
     #[serde(flatten)]
     key: ApiKey,
     hash: KeyHash,
+    /// Only tokens of portal sessions go by themselves; a key that has expired stays listed.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 impl TenantItem {
@@ -45,12 +56,12 @@ impl TenantItem {
 }
 
 impl Store {
-    /// Keeps a new tenant. Its id is new, so there is nothing to meet.
+    /// Keeps a new tenant, and its entry in the list of tenants. Its id is new, so there is nothing to meet.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn create_tenant(&self, tenant: Tenant) -> Result<(), AwsError> {
-        let key = keys::tenant(tenant.id);
+        let (key, entry) = (keys::tenant(tenant.id), keys::tenant_entry(tenant.id));
         let item = TenantItem {
             tenant,
             live_endpoint_count: 0,
@@ -58,14 +69,100 @@ impl Store {
             test_endpoint_count: 0,
             test_endpoints_version: 0,
         };
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(to_item(&key, &item)?));
-        let answer = put.condition_expression("attribute_not_exists(PK)").send().await;
-        match answer {
-            Ok(_) => Ok(()),
-            // The SDK's own second try after a lost answer.
-            Err(error) if is_refused_put(&error) => Ok(()),
-            Err(error) => Err(AwsError::from_sdk("dynamodb:PutItem", &error)),
+        let writes = [Write::Insert(to_item(&key, &item)?), Write::Insert(key_item(&entry))];
+        for result in self.record(&writes).await {
+            // Refused: an own earlier try whose answer was lost.
+            if let Recorded::Failed(error) = result {
+                return Err(error);
+            }
         }
+        Ok(())
+    }
+
+    /// A page of tenants that are not deleted, oldest first, from behind `after`.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn list_tenants(&self, after: Option<TenantId>, limit: usize) -> Result<Page<Tenant>, AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("PK = :pk")
+            .expression_attribute_values(":pk", text(keys::TENANTS_PARTITION))
+            .consistent_read(true)
+            .limit(i32::try_from(limit + 1).unwrap_or(i32::MAX))
+            .set_exclusive_start_key(after.map(|id| key_item(&keys::tenant_entry(id))))
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+        let entries = answer.items.unwrap_or_default().into_iter().filter_map(|item| key_of(&item)?.sk.parse().ok());
+        let ids: Vec<TenantId> = entries.collect();
+        let page = Page::cut(ids, limit, |id| *id);
+        let mut found = self.tenants(&page.entries).await?;
+        let tenants = page.entries.iter().filter_map(|id| found.remove(id)).map(|item| item.tenant);
+        let entries = tenants.filter(|tenant| tenant.deleted_at.is_none()).collect();
+        Ok(Page { entries, next_cursor: page.next_cursor })
+    }
+
+    /// Changes what the operator says of a tenant; the tenant as it is then, or `None` where there is none.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn change_tenant_settings(
+        &self,
+        id: TenantId,
+        settings: &TenantSettings,
+    ) -> Result<Option<Tenant>, AwsError> {
+        let limits = serde_dynamo::to_attribute_value(settings.rate_limits)
+            .map_err(|error| AwsError::unreadable("dynamodb:UpdateItem", error))?;
+        let visibility = serde_dynamo::to_attribute_value(settings.secret_visibility)
+            .map_err(|error| AwsError::unreadable("dynamodb:UpdateItem", error))?;
+        let update = self
+            .update_tenant(id)
+            .update_expression(
+                "SET #name = :name, max_endpoints = :max, secret_visibility = :visibility, rate_limits = :limits",
+            )
+            .expression_attribute_names("#name", "name")
+            .expression_attribute_values(":name", text(&settings.name))
+            .expression_attribute_values(":max", number(settings.max_endpoints))
+            .expression_attribute_values(":visibility", visibility)
+            .expression_attribute_values(":limits", limits);
+        updated(update.send().await)
+    }
+
+    /// Marks a tenant as deleted: its keys open nothing from then on. Whether there was one. Its entry in the list goes too.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn mark_tenant_deleted(&self, id: TenantId, now: Timestamp) -> Result<bool, AwsError> {
+        let update = self
+            .update_tenant(id)
+            .update_expression("SET deleted_at = :now")
+            .expression_attribute_values(":now", number(now.as_millisecond()));
+        Ok(updated(update.send().await)?.is_some())
+    }
+
+    /// Removes a tenant's entry in the list of tenants and all its API keys. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn remove_tenant_entries(&self, id: TenantId) -> Result<(), AwsError> {
+        let keys = self.key_items(id).await?.into_iter().map(|item| keys::api_key(id, &item.hash));
+        for key in keys.chain([keys::tenant_entry(id)]) {
+            let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&key)));
+            delete.send().await.map_err(|error| AwsError::from_sdk("dynamodb:DeleteItem", &error))?;
+        }
+        Ok(())
+    }
+
+    fn update_tenant(&self, id: TenantId) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::tenant(id))))
+            .condition_expression("attribute_exists(PK) AND attribute_not_exists(deleted_at)")
+            .return_values(ReturnValue::AllNew)
     }
 
     /// Reads a tenant.
@@ -95,14 +192,20 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn add_key(&self, key: &ApiKey, secret: &ApiKeySecret) -> Result<KeyAdded, AwsError> {
-        if self.tenant(key.scope.tenant_id).await?.is_none() {
+        if self.tenant(key.scope.tenant_id).await?.is_none_or(|item| item.tenant.deleted_at.is_some()) {
             return Ok(KeyAdded::NoTenant);
         }
-        if self.keys(key.scope.tenant_id).await?.len() >= KEYS_PER_TENANT_MAX {
+        let existing = self.key_items(key.scope.tenant_id).await?;
+        let (alike_max, now) = (if key.portal { PORTAL_SESSIONS_MAX } else { KEYS_PER_TENANT_MAX }, key.created_at);
+        let alike =
+            existing.iter().filter(|item| item.key.portal == key.portal && (!key.portal || item.key.is_valid(now)));
+        if alike.count() >= alike_max {
             return Ok(KeyAdded::LimitReached);
         }
         let hash = secret.hash();
-        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &KeyItem { key: key.clone(), hash })?;
+        let expires_at = key.valid_until.filter(|_| key.portal);
+        let item = KeyItem { key: key.clone(), hash: hash.clone(), expires_at };
+        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &item)?;
         self.client
             .put_item()
             .table_name(&self.table)
@@ -118,7 +221,8 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKey>, AwsError> {
-        let mut keys: Vec<_> = self.key_items(tenant_id).await?.into_iter().map(|item| item.key).collect();
+        let items = self.key_items(tenant_id).await?.into_iter();
+        let mut keys: Vec<_> = items.map(|item| item.key).filter(|key| !key.portal).collect();
         keys.sort_by_key(|key| key.id);
         Ok(keys)
     }
@@ -156,7 +260,7 @@ impl Store {
         let (Some(tenant), Some(key)) = (found.remove(&tenant_key), found.remove(&key_key)) else { return Ok(None) };
         let tenant: TenantItem = from_item(tenant)?;
         let item: KeyItem = from_item(key)?;
-        Ok(Some((item.key, tenant.tenant)))
+        Ok(tenant.tenant.deleted_at.is_none().then_some((item.key, tenant.tenant)))
     }
 
     async fn key_items(&self, tenant_id: TenantId) -> Result<Vec<KeyItem>, AwsError> {
@@ -175,6 +279,18 @@ impl Store {
     }
 }
 
-fn is_refused_put<R>(error: &SdkError<PutItemError, R>) -> bool {
-    matches!(error.as_service_error(), Some(PutItemError::ConditionalCheckFailedException(_)))
+/// The tenant after an update, or `None` where its condition did not hold.
+fn updated(
+    answer: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
+) -> Result<Option<Tenant>, AwsError> {
+    match answer {
+        Ok(answer) => {
+            let item: TenantItem = from_item(answer.attributes.unwrap_or_default())?;
+            Ok(Some(item.tenant))
+        }
+        Err(error) if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) => {
+            Ok(None)
+        }
+        Err(error) => Err(AwsError::from_sdk("dynamodb:UpdateItem", &error)),
+    }
 }

@@ -6,10 +6,14 @@ use jiff::Timestamp;
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
+use crate::domain::retry::seconds_until;
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
+
+/// A message that is so much younger than its event, in seconds, has been sent again; the API sends at once, or fails within its 29.
+const SENT_BACK_AFTER_SECONDS: u32 = 30;
 
 /// Which queue a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,20 +64,22 @@ pub(super) enum Work {
     Attempt { scope: Scope, endpoint_id: EndpointId, event_id: EventId, attempt: u32, trigger: Trigger },
     /// A part of a large fan-out.
     FanOut { scope: Scope, event_id: EventId, first: EndpointId, last: EndpointId },
+    /// The next step of a bulk replay.
+    Replay { scope: Scope, replay_id: ReplayId },
 }
 
 impl Work {
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Event { event, .. } => event.scope,
-            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } => *scope,
+            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => *scope,
         }
     }
 
     /// The event to be read, where the message does not bring it.
     pub(super) fn stored_event(&self) -> Option<(Scope, EventId)> {
         match self {
-            Self::Event { .. } => None,
+            Self::Event { .. } | Self::Replay { .. } => None,
             Self::Attempt { scope, event_id, .. } | Self::FanOut { scope, event_id, .. } => Some((*scope, *event_id)),
         }
     }
@@ -82,7 +88,7 @@ impl Work {
     pub(super) fn named_delivery(&self) -> Option<(EndpointId, EventId)> {
         match self {
             Self::Attempt { endpoint_id, event_id, .. } => Some((*endpoint_id, *event_id)),
-            Self::Event { .. } | Self::FanOut { .. } => None,
+            Self::Event { .. } | Self::FanOut { .. } | Self::Replay { .. } => None,
         }
     }
 }
@@ -172,7 +178,9 @@ async fn identify(services: &Services, message: &Incoming, understood: Understoo
     let Understood { scope, event, key } = understood;
     let mut id =
         message.event_id.unwrap_or_else(|| EventId::derived_from_message(message.sent_at, &message.message_id));
-    let mut look = message.receive_count > 1 || message.resend;
+    // Sent back from the dead-letter queue, a message is a new one to SQS; its event is older than it.
+    let sent_back = seconds_until(message.sent_at, id.created_at()) > SENT_BACK_AFTER_SECONDS;
+    let mut look = message.receive_count > 1 || message.resend || sent_back;
     if let (Some(key), None) = (key, message.event_id) {
         let now = services.clock.now();
         if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, id, None, true, now).await? {
@@ -191,5 +199,6 @@ fn understand_retry(body: &str) -> Result<Work, String> {
             Work::Attempt { scope, endpoint_id, event_id, attempt, trigger }
         }
         RetryMessage::FanOut { scope, event_id, first, last } => Work::FanOut { scope, event_id, first, last },
+        RetryMessage::Replay { scope, replay_id } => Work::Replay { scope, replay_id },
     })
 }

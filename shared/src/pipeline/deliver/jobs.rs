@@ -91,7 +91,7 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
         }
     };
     let at = services.clock.now();
-    let request = WebhookRequest::new(endpoint, &secrets, job.event.id, job.body.clone(), at);
+    let request = WebhookRequest::new(endpoint, &secrets, &job.event, at);
     let answer = services.sender.send(request).await;
     let ended_at = services.clock.now();
     let verdict = judge(answer, job.trigger, at, ended_at);

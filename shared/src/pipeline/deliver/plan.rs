@@ -4,7 +4,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Known;
@@ -13,9 +12,9 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::matching::reaches;
-use crate::domain::payload::standard_body;
+use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
 
@@ -37,6 +36,8 @@ pub(super) struct Plan {
     pub(super) cancelled: Vec<(Delivery, Delivery)>,
     /// Parts to be sent once the event is kept.
     pub(super) fan_out: Vec<RetryMessage>,
+    /// A bulk replay to get on with.
+    pub(super) replay: Option<(Scope, ReplayId)>,
     /// Why the message makes no sense after all.
     pub(super) aside: Option<&'static str>,
 }
@@ -45,7 +46,6 @@ pub(super) struct Plan {
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     pub(super) event: Arc<Event>,
-    pub(super) body: Bytes,
     pub(super) endpoint: Arc<Endpoint>,
     /// The delivery on record; `None` for a first attempt that is not on record yet.
     pub(super) before: Option<Delivery>,
@@ -109,7 +109,7 @@ pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, E
             }
             None => Vec::new(),
         },
-        Work::Event { look: false, .. } | Work::Attempt { .. } => Vec::new(),
+        Work::Event { look: false, .. } | Work::Attempt { .. } | Work::Replay { .. } => Vec::new(),
     }
 }
 
@@ -129,6 +129,7 @@ pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
             begin_deliveries(&mut plan, &event, part, known, task, now);
             plan
         }
+        Work::Replay { scope, replay_id } => Plan { replay: Some((*scope, *replay_id)), ..Plan::default() },
         Work::Attempt { endpoint_id, event_id, attempt, trigger, .. } => {
             plan_attempt((*endpoint_id, *event_id), *attempt, *trigger, endpoints, known, now)
         }
@@ -160,7 +161,6 @@ fn begin_deliveries(
     task: &Task,
     now: Timestamp,
 ) {
-    let body = Bytes::from(standard_body(event));
     for endpoint in matched {
         if known.deliveries.contains_key(&(endpoint.id, event.id)) {
             continue;
@@ -168,7 +168,6 @@ fn begin_deliveries(
         match endpoint.status {
             EndpointStatus::Active => plan.jobs.push(Job {
                 event: Arc::clone(event),
-                body: body.clone(),
                 endpoint,
                 before: None,
                 trigger: Trigger::Automatic,
@@ -202,7 +201,6 @@ fn plan_attempt(
     }
     match endpoints.get(endpoint_id) {
         Some(endpoint) if endpoint.status == EndpointStatus::Active => plan.jobs.push(Job {
-            body: Bytes::from(standard_body(&event.event)),
             event: Arc::new(event.event.clone()),
             endpoint: Arc::clone(endpoint),
             before: Some(delivery.clone()),

@@ -21,7 +21,7 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, seconds_until, wake};
 use crate::domain::time::plus_seconds;
-use crate::pipeline::endpoints;
+use crate::pipeline::{endpoints, replay};
 use crate::queue::messages::RetryMessage;
 use crate::random;
 use crate::services::Services;
@@ -46,6 +46,12 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
         if let Some(reason) = plan.aside {
             recorder.failed[message] |= !put_task_aside(services, task, reason).await;
             continue;
+        }
+        if let Some((scope, replay_id)) = plan.replay
+            && let Err(error) = replay::step(services, scope, replay_id).await
+        {
+            tracing::error!(%error, %replay_id, "a step of a replay failed; it is made again");
+            recorder.failed[message] = true;
         }
         shared_fates.extend(in_hand.take(message, &mut plan).into_iter().map(|earlier| (message, earlier)));
         recorder.begin(message, &plan);

@@ -1,0 +1,159 @@
+//! The routes of the catalogue of event types, and the check of an event's data against it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use shared::domain::api_key::Permission;
+use shared::domain::catalogue::{CatalogueEntry, Enforcement};
+use shared::domain::event::NewEvent;
+use shared::domain::event_type::EventType;
+use shared::domain::id::TenantId;
+use shared::domain::time::{plus_seconds, rfc3339};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::JsonBody;
+use crate::error::ApiError;
+use crate::query::Params;
+use crate::respond;
+
+/// For how long an instance remembers an entry, or that there is none, in seconds.
+const ENTRY_CACHED_SECONDS: i64 = 5;
+/// How many entries an instance remembers; over that it begins anew.
+const ENTRIES_CACHED_MAX: usize = 10_000;
+
+type Entries = HashMap<(TenantId, EventType), (Timestamp, Option<Arc<CatalogueEntry>>)>;
+
+/// Entries as they were read last. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct CatalogueCache(Arc<Mutex<Entries>>);
+
+#[derive(Serialize)]
+struct EventTypeView {
+    name: EventType,
+    description: Option<String>,
+    schema: Option<Box<RawValue>>,
+    enforcement: Enforcement,
+    archived: bool,
+    #[serde(with = "rfc3339")]
+    created_at: Timestamp,
+    #[serde(with = "rfc3339")]
+    updated_at: Timestamp,
+}
+
+impl From<CatalogueEntry> for EventTypeView {
+    fn from(entry: CatalogueEntry) -> Self {
+        Self {
+            name: entry.name,
+            description: entry.description,
+            schema: entry.schema.and_then(|schema| RawValue::from_string(schema).ok()),
+            enforcement: entry.enforcement,
+            archived: entry.archived,
+            created_at: entry.created_at,
+            updated_at: entry.updated_at,
+        }
+    }
+}
+
+pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
+    let (limit, after) = params.paging::<EventType>();
+    params.finish()?;
+    let page = api.services.store.list_event_types(caller.scope().tenant_id, after.as_ref(), limit).await?;
+    Ok(respond::page(page.map(EventTypeView::from)))
+}
+
+pub(crate) async fn show(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let name = name.parse().map_err(|_| NO_EVENT_TYPE)?;
+    let entry = api.services.store.event_type(caller.scope().tenant_id, &name).await?.ok_or(NO_EVENT_TYPE)?;
+    Ok(respond::data(StatusCode::OK, EventTypeView::from(entry)))
+}
+
+pub(crate) async fn put(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::EventTypesWrite)?;
+    let name: EventType = name.parse().map_err(|rule| ApiError::field("name", format!("{rule}")))?;
+    let tenant_id = caller.scope().tenant_id;
+    let mut entry = CatalogueEntry::from_body(name, &body, api.services.clock.now())?;
+    if let Some(before) = api.services.store.event_type(tenant_id, &entry.name).await? {
+        entry.created_at = before.created_at;
+    }
+    let is_new = api.services.store.put_event_type(tenant_id, &entry).await?;
+    api.catalogue.forget(tenant_id, &entry.name);
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(respond::data(status, EventTypeView::from(entry)))
+}
+
+pub(crate) async fn delete(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::EventTypesWrite)?;
+    let name = name.parse().map_err(|_| NO_EVENT_TYPE)?;
+    let tenant_id = caller.scope().tenant_id;
+    let deleted = api.services.store.delete_event_type(tenant_id, &name).await?;
+    api.catalogue.forget(tenant_id, &name);
+    if deleted { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(NO_EVENT_TYPE) }
+}
+
+const NO_EVENT_TYPE: ApiError = ApiError::NotFound("event type");
+
+/// Holds an event's data against the schema of its type, where the catalogue has one.
+///
+/// # Errors
+/// Every place that breaks it, where the type says so.
+pub(crate) async fn check(api: &Api, tenant_id: TenantId, event: &NewEvent) -> Result<(), ApiError> {
+    let now = api.services.clock.now();
+    let entry = match api.catalogue.get(tenant_id, &event.event_type, now) {
+        Some(entry) => entry,
+        None => {
+            let entry = api.services.store.event_type(tenant_id, &event.event_type).await?.map(Arc::new);
+            api.catalogue.put(tenant_id, event.event_type.clone(), now, entry.clone());
+            entry
+        }
+    };
+    let Some(entry) = entry.filter(|entry| entry.enforcement != Enforcement::Off) else { return Ok(()) };
+    match entry.check(event.data.get()) {
+        Err(errors) if entry.enforcement == Enforcement::Reject => Err(errors.into()),
+        Err(errors) => {
+            let places = errors.0.len();
+            tracing::warn!(%tenant_id, event_type = %event.event_type, places, "data does not satisfy the schema of its type");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+impl CatalogueCache {
+    fn get(&self, tenant_id: TenantId, name: &EventType, now: Timestamp) -> Option<Option<Arc<CatalogueEntry>>> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read_at, entry) = entries.get(&(tenant_id, name.clone()))?;
+        (now < plus_seconds(*read_at, ENTRY_CACHED_SECONDS)).then(|| entry.clone())
+    }
+
+    fn put(&self, tenant_id: TenantId, name: EventType, now: Timestamp, entry: Option<Arc<CatalogueEntry>>) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= ENTRIES_CACHED_MAX {
+            entries.clear();
+        }
+        entries.insert((tenant_id, name), (now, entry));
+    }
+
+    fn forget(&self, tenant_id: TenantId, name: &EventType) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant_id, name.clone()));
+    }
+}

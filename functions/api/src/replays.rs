@@ -1,0 +1,138 @@
+//! The routes of bulk replays.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::domain::api_key::Permission;
+use shared::domain::delivery::DeliveryStatus;
+use shared::domain::endpoint::EndpointStatus;
+use shared::domain::event_type::EventType;
+use shared::domain::id::{EndpointId, ReplayId};
+use shared::domain::time::{self, rfc3339};
+use shared::domain::validation::Fields;
+use shared::pipeline::replay::{ReplayRequest, start};
+use shared::random;
+use shared::store::replays::{Replay, ReplayState};
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::JsonBody;
+use crate::endpoints::find;
+use crate::error::ApiError;
+use crate::idempotent::{self, Owner};
+use crate::respond;
+
+/// The most event types that a replay names.
+const EVENT_TYPES_MAX: usize = 100;
+
+#[derive(Serialize)]
+struct ReplayView {
+    id: ReplayId,
+    endpoint_id: EndpointId,
+    state: ReplayState,
+    queued: u64,
+    #[serde(with = "rfc3339")]
+    since: Timestamp,
+    #[serde(with = "rfc3339")]
+    until: Timestamp,
+    status: Vec<DeliveryStatus>,
+    event_types: Vec<EventType>,
+    #[serde(with = "rfc3339")]
+    created_at: Timestamp,
+    #[serde(with = "rfc3339")]
+    updated_at: Timestamp,
+}
+
+impl From<Replay> for ReplayView {
+    fn from(replay: Replay) -> Self {
+        Self {
+            id: replay.id,
+            endpoint_id: replay.endpoint_id,
+            state: replay.state,
+            queued: replay.queued,
+            since: replay.since,
+            until: replay.until,
+            status: replay.statuses,
+            event_types: replay.event_types,
+            created_at: replay.created_at,
+            updated_at: replay.updated_at,
+        }
+    }
+}
+
+pub(crate) async fn create(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(endpoint): Path<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::DeliveriesWrite)?;
+    let path = format!("/v1/endpoints/{endpoint}/replay");
+    let create = async {
+        let now = api.services.clock.now();
+        let request = read(&body, now)?;
+        let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
+        if endpoint.status != EndpointStatus::Active {
+            return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
+        }
+        let id = ReplayId::from_parts(now, random::bytes());
+        let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
+        Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, create).await
+}
+
+pub(crate) async fn show(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(replay): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::DeliveriesRead)?;
+    let id = replay.parse().map_err(|_| NO_REPLAY)?;
+    let now = api.services.clock.now();
+    let replay = api.services.store.replay(caller.scope(), id, now).await?.ok_or(NO_REPLAY)?;
+    Ok(respond::data(StatusCode::OK, ReplayView::from(replay)))
+}
+
+const NO_REPLAY: ApiError = ApiError::NotFound("replay");
+
+fn read(body: &[u8], now: Timestamp) -> Result<ReplayRequest, ApiError> {
+    let mut fields = Fields::from_body(body)?;
+    let since = fields.required("since", "must be text", |text: String| time::parse(&text));
+    let until = fields.optional("until", "must be text", |text: String| time::parse(&text));
+    let statuses = fields.optional("status", "must be a list of text", |texts: Vec<String>| {
+        if texts.is_empty() {
+            return Err("must name at least one status".to_owned());
+        }
+        texts
+            .iter()
+            .map(|text| text.parse::<DeliveryStatus>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|rule| format!("each {rule}"))
+    });
+    let event_types = fields.optional("event_types", "must be a list of text", |texts: Vec<String>| {
+        if texts.len() > EVENT_TYPES_MAX {
+            return Err(format!("must be at most {EVENT_TYPES_MAX} event types"));
+        }
+        texts
+            .iter()
+            .map(|text| text.parse::<EventType>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|rule| format!("each {rule}"))
+    });
+    // Events of this very millisecond are meant too.
+    let until = until.unwrap_or_else(|| time::plus_seconds(now, 1));
+    if since.is_some_and(|since| since >= until) {
+        fields.error("until", "must be later than since");
+    }
+    let request = since.map(|since| ReplayRequest {
+        since,
+        until,
+        statuses: statuses.unwrap_or_else(|| vec![DeliveryStatus::Failed]),
+        event_types: event_types.unwrap_or_default(),
+    });
+    Ok(fields.finish().finish(request)?)
+}

@@ -1,0 +1,122 @@
+//! The routes of signing secrets.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::domain::api_key::Permission;
+use shared::domain::tenant::SecretVisibility;
+use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::domain::validation::Fields;
+use shared::pipeline::endpoints::{Changed, end_overlap, rotate};
+use shared::signing::SigningSecret;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::OptionalBody;
+use crate::endpoints::{find, find_id, refused};
+use crate::error::ApiError;
+use crate::idempotent::{self, Owner, ShownSecret};
+use crate::respond;
+
+/// How long both secrets sign unless the caller says otherwise, in seconds.
+const OVERLAP_SECONDS_DEFAULT: u32 = 86_400;
+/// The longest that both secrets can sign, in seconds: a week.
+const OVERLAP_SECONDS_MAX: u32 = 604_800;
+
+#[derive(Serialize)]
+struct SecretView {
+    secret: String,
+    previous: Vec<PreviousView>,
+}
+
+#[derive(Serialize)]
+struct PreviousView {
+    secret: String,
+    #[serde(with = "rfc3339")]
+    expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct RotatedView {
+    secret: String,
+    #[serde(with = "rfc3339_option")]
+    previous_expires_at: Option<Timestamp>,
+}
+
+pub(crate) async fn show(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::SecretsRead)?;
+    if caller.tenant.settings.secret_visibility == SecretVisibility::Once {
+        return Err(ApiError::WrongKind("a tenant whose secrets can be read again; this one's are shown once"));
+    }
+    let endpoint = find(&api.services, caller.scope(), &name).await?;
+    let version = &endpoint.signing.secret_version;
+    let document = api.services.secrets.document(endpoint.scope, endpoint.id, version).await?;
+    let previous = document
+        .previous_at(api.services.clock.now())
+        .map(|previous| PreviousView { secret: previous.secret.expose().to_owned(), expires_at: previous.expires_at });
+    let view = SecretView { secret: document.current.expose().to_owned(), previous: previous.into_iter().collect() };
+    Ok(respond::data(StatusCode::OK, view))
+}
+
+pub(crate) async fn rotate_secret(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    OptionalBody(body): OptionalBody,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::SecretsWrite)?;
+    let path = format!("/v1/endpoints/{name}/secret/rotate");
+    let rotate = async {
+        let (secret, overlap_seconds) = read_rotation(&body)?;
+        let id = find_id(&api.services, caller.scope(), &name).await?;
+        let by = caller.key.id;
+        let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by);
+        let endpoint = match changed.await? {
+            Changed::Yes(endpoint) => endpoint,
+            other => return Err(refused(other)),
+        };
+        let version = endpoint.signing.secret_version.clone();
+        let document = api.services.secrets.document(endpoint.scope, id, &version).await?;
+        let view = RotatedView {
+            secret: document.current.expose().to_owned(),
+            previous_expires_at: endpoint.signing.previous_expires_at,
+        };
+        let mut response = respond::data(StatusCode::OK, view);
+        response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
+        Ok(response)
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, rotate).await
+}
+
+pub(crate) async fn end_previous(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Permission::SecretsWrite)?;
+    let id = find_id(&api.services, caller.scope(), &name).await?;
+    match end_overlap(&api.services, caller.scope(), id, caller.key.id).await? {
+        Changed::Yes(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+        other => Err(refused(other)),
+    }
+}
+
+fn read_rotation(body: &[u8]) -> Result<(Option<SigningSecret>, u32), ApiError> {
+    let mut fields = Fields::from_body(body)?;
+    let secret = fields.optional("secret", "must be text", |text: String| {
+        SigningSecret::parse(&text).map_err(|rule| rule.to_string())
+    });
+    let rule = format!("must be a whole number of seconds from 0 to {OVERLAP_SECONDS_MAX}");
+    let overlap_seconds = fields.optional("overlap_seconds", &rule, |seconds: u32| {
+        if seconds <= OVERLAP_SECONDS_MAX { Ok(seconds) } else { Err(rule.clone()) }
+    });
+    fields.finish().finish(Some(()))?;
+    Ok((secret, overlap_seconds.unwrap_or(OVERLAP_SECONDS_DEFAULT)))
+}

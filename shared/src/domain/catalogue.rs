@@ -1,0 +1,138 @@
+//! A tenant's catalogue of event types: what they are for, and which data they may carry.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event_type::EventType;
+use super::validation::{FieldErrors, Fields, printable};
+
+/// The longest description, in characters.
+pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
+/// The largest schema, in bytes.
+pub const SCHEMA_BYTES_MAX: usize = 64 * 1_024;
+/// How many violations of a schema an error names at the most.
+pub const VIOLATIONS_NAMED_MAX: usize = 20;
+
+/// What is done about data that does not satisfy the schema of its type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforcement {
+    /// Nothing.
+    Off,
+    /// It is logged.
+    Warn,
+    /// The event is refused.
+    #[default]
+    Reject,
+}
+
+/// An event type in a tenant's catalogue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CatalogueEntry {
+    /// Its name.
+    pub name: EventType,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The JSON Schema (2020-12) that its data must satisfy, as JSON text.
+    pub schema: Option<String>,
+    /// What is done about data that does not.
+    pub enforcement: Enforcement,
+    /// Whether it is no longer used; events of it are accepted all the same.
+    pub archived: bool,
+    /// When it was put first, or again after a deletion.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub created_at: Timestamp,
+    /// When it was put last.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub updated_at: Timestamp,
+}
+
+impl CatalogueEntry {
+    /// Reads the body of a PUT.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn from_body(name: EventType, body: &[u8], now: Timestamp) -> Result<Self, FieldErrors> {
+        let mut fields = Fields::from_body(body)?;
+        let description =
+            fields.optional("description", "must be text", |text: String| printable(text, DESCRIPTION_CHARACTERS_MAX));
+        let schema = fields.optional("schema", "must be a JSON Schema (2020-12)", |schema: Value| {
+            let text = schema.to_string();
+            if text.len() > SCHEMA_BYTES_MAX {
+                return Err(format!("must be at most {SCHEMA_BYTES_MAX} bytes"));
+            }
+            if !schema.is_object() {
+                return Err("must be a JSON object".to_owned());
+            }
+            compile(&schema).map(|_| text).map_err(|why| format!("must be a valid JSON Schema (2020-12): {why}"))
+        });
+        let enforcement = fields.optional("enforcement", "must be off, warn or reject", Ok);
+        let archived = fields.optional("archived", "must be true or false", Ok);
+        fields.finish().finish(Some(Self {
+            name,
+            description,
+            schema,
+            enforcement: enforcement.unwrap_or_default(),
+            archived: archived.unwrap_or_default(),
+            created_at: now,
+            updated_at: now,
+        }))
+    }
+
+    /// What about this data does not satisfy the schema: at most [`VIOLATIONS_NAMED_MAX`] places, each with the rule it breaks.
+    ///
+    /// # Errors
+    /// The violations, as errors of the fields below `data`.
+    pub fn check(&self, data: &str) -> Result<(), FieldErrors> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        let (Ok(schema), Ok(data)) = (serde_json::from_str::<Value>(schema), serde_json::from_str::<Value>(data))
+        else {
+            return Ok(());
+        };
+        // A schema that was kept was valid.
+        let Ok(validator) = compile(&schema) else { return Ok(()) };
+        let mut errors = FieldErrors::default();
+        for violation in validator.iter_errors(&data).take(VIOLATIONS_NAMED_MAX) {
+            let path = violation.instance_path().to_string().replace('/', ".");
+            errors.add(format!("data{path}"), format!("does not satisfy the schema: {violation}"));
+        }
+        if errors.0.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::draft202012::options().build(schema).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(body: &str) -> Result<CatalogueEntry, FieldErrors> {
+        CatalogueEntry::from_body("a.b".parse().unwrap(), body.as_bytes(), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn data_that_breaks_the_schema_is_named_place_by_place() {
+        let entry = entry(
+            r#"{"schema":{"type":"object","required":["id"],"properties":{"id":{"type":"integer"},"tags":{"items":{"type":"string"}}}}}"#,
+        )
+        .unwrap();
+        assert!(entry.check(r#"{"id":1,"tags":["x"]}"#).is_ok());
+        let named: Vec<_> =
+            entry.check(r#"{"id":"x","tags":["x",1]}"#).unwrap_err().0.into_iter().map(|e| e.field).collect();
+        assert_eq!(named, ["data.id", "data.tags.1"]);
+        assert_eq!(entry.check("{}").unwrap_err().0[0].field, "data");
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused() {
+        for body in
+            [r#"{"schema":{"type":"nonsense"}}"#, r#"{"schema":[]}"#, r#"{"schema":{"$ref":"https://example.com/x"}}"#]
+        {
+            assert_eq!(entry(body).unwrap_err().0[0].field, "schema", "{body}");
+        }
+        assert!(entry("{}").unwrap().check(r#"{"anything":1}"#).is_ok());
+    }
+}

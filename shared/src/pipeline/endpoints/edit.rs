@@ -1,0 +1,232 @@
+//! Changes to an endpoint that exists: read, apply, write if nobody else has written; and again if somebody has.
+
+use jiff::Timestamp;
+
+use super::CHANGE_TRIES_MAX;
+use crate::aws_error::AwsError;
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
+use crate::domain::id::{EndpointId, KeyId};
+use crate::domain::tenant::Scope;
+use crate::domain::time::plus_seconds;
+use crate::domain::validation::Patch;
+use crate::random;
+use crate::services::Services;
+use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
+use crate::store::endpoints::EndpointChanged;
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Changed {
+    /// The endpoint as it is now.
+    Yes(Box<Endpoint>),
+    /// There is no such endpoint.
+    NotFound,
+    /// It is not at the version that the caller knows, or others keep changing it.
+    Stale,
+    /// Another endpoint has the uid.
+    UidTaken,
+    /// Two keys sign already.
+    Overlapping,
+    /// The secret is not of the kind that the signature needs; the rule.
+    WrongKind(&'static str),
+}
+
+/// A change.
+pub(super) enum Edit<'a> {
+    /// The fields that are given.
+    Change(&'a EndpointChanges),
+    /// Everything but the id, and the secret where none is given.
+    Replace(&'a NewEndpoint),
+    /// A new key; the one before it signs for so long too.
+    Rotate { secret: Option<&'a SigningSecret>, overlap_seconds: u32 },
+    /// The key before the current one is over, from now on or since it expired.
+    EndOverlap { only_expired: bool },
+    /// The receiver at this URL is gone.
+    Disable { url: &'a str, reason: &'a str },
+}
+
+enum Applied {
+    /// To be written, with the document where that changes.
+    Write(Option<SecretDocument>),
+    /// Nothing to be done.
+    Nothing,
+    /// Not to be done.
+    Refused(Changed),
+}
+
+/// Replaces the signing key; both sign for `overlap_seconds`. Without `secret` a new one is made. The secret that is in force then, beside the endpoint.
+///
+/// # Errors
+/// When AWS does not answer; then the old key is in force or the new one, whichever the endpoint's item names.
+pub async fn rotate(
+    services: &Services,
+    scope: Scope,
+    id: EndpointId,
+    secret: Option<&SigningSecret>,
+    overlap_seconds: u32,
+    by: KeyId,
+) -> Result<Changed, AwsError> {
+    carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await
+}
+
+/// Ends the overlap of two keys now; where there is none, nothing changes. Repeating is safe.
+///
+/// # Errors
+/// When AWS does not answer.
+pub async fn end_overlap(services: &Services, scope: Scope, id: EndpointId, by: KeyId) -> Result<Changed, AwsError> {
+    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: false }, None, Some(by)).await
+}
+
+/// Removes a key whose overlap is over, from Secrets Manager too. Repeating is safe.
+///
+/// # Errors
+/// When AWS does not answer.
+pub async fn expire_previous(services: &Services, scope: Scope, id: EndpointId) -> Result<Changed, AwsError> {
+    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: true }, None, None).await
+}
+
+/// Disables an endpoint whose receiver says that it is gone for good. What fails here is done at the next such answer.
+pub async fn disable_gone(services: &Services, seen: &Endpoint) {
+    let edit = Edit::Disable { url: &seen.settings.url, reason: "the receiver answered 410 Gone" };
+    match carry_out(services, seen.scope, seen.id, &edit, None, None).await {
+        Ok(_) => tracing::info!(endpoint_id = %seen.id, "endpoint disabled: the receiver is gone"),
+        Err(error) => tracing::warn!(%error, endpoint_id = %seen.id, "endpoint could not be disabled"),
+    }
+}
+
+pub(super) async fn carry_out(
+    services: &Services,
+    scope: Scope,
+    id: EndpointId,
+    edit: &Edit<'_>,
+    expected_version: Option<u64>,
+    by: Option<KeyId>,
+) -> Result<Changed, AwsError> {
+    for _ in 0..CHANGE_TRIES_MAX {
+        let Some(before) = services.store.endpoint(scope, id).await? else { return Ok(Changed::NotFound) };
+        if expected_version.is_some_and(|expected| expected != before.version) {
+            return Ok(Changed::Stale);
+        }
+        let now = services.clock.now();
+        let mut after = Endpoint { version: before.version + 1, updated_at: now, updated_by: by, ..before.clone() };
+        match apply(services, edit, &before, &mut after, now).await? {
+            Applied::Nothing => return Ok(Changed::Yes(Box::new(before))),
+            Applied::Refused(why) => return Ok(why),
+            Applied::Write(None) => {}
+            Applied::Write(Some(document)) => {
+                after.signing.secret_version = services.secrets.replace(scope, id, document).await?;
+            }
+        }
+        match services.store.update_endpoint(&before, &after).await? {
+            EndpointChanged::Yes => return Ok(Changed::Yes(Box::new(after))),
+            EndpointChanged::UidTaken => return Ok(Changed::UidTaken),
+            EndpointChanged::Stale => {}
+        }
+    }
+    Ok(Changed::Stale)
+}
+
+async fn apply(
+    services: &Services,
+    edit: &Edit<'_>,
+    before: &Endpoint,
+    after: &mut Endpoint,
+    now: Timestamp,
+) -> Result<Applied, AwsError> {
+    let document = async || {
+        let version = &before.signing.secret_version;
+        services.secrets.document(before.scope, before.id, version).await.map(|document| (*document).clone())
+    };
+    match edit {
+        Edit::Change(changes) => {
+            let credential = (*changes).clone().apply(&mut after.settings, &mut after.status);
+            if after.status == EndpointStatus::Active {
+                after.disabled_reason = None;
+            }
+            let other_kind = before.settings.signature.is_asymmetric() != after.settings.signature.is_asymmetric();
+            if credential == Patch::Keep && !other_kind {
+                return Ok(Applied::Write(None));
+            }
+            let mut document = document().await?;
+            credential.apply_option(&mut document.credential);
+            if other_kind {
+                // No key serves both kinds, so a change of kind is a change of key, without an overlap.
+                let secret = SigningSecret::generate(&after.settings.signature, random::bytes());
+                replace_key(after, &mut document, secret, None, now);
+            }
+            Ok(Applied::Write(Some(document)))
+        }
+        Edit::Replace(new) => {
+            after.settings = new.settings.clone();
+            after.status = new.status;
+            after.disabled_reason = None;
+            let mut document = document().await?;
+            let kept = document.clone();
+            document.credential.clone_from(&new.credential);
+            let other_kind = before.settings.signature.is_asymmetric() != after.settings.signature.is_asymmetric();
+            match &new.secret {
+                Some(secret) if *secret != document.current => {
+                    replace_key(after, &mut document, secret.clone(), None, now);
+                }
+                None if other_kind => {
+                    let secret = SigningSecret::generate(&after.settings.signature, random::bytes());
+                    replace_key(after, &mut document, secret, None, now);
+                }
+                Some(_) | None => {}
+            }
+            Ok(Applied::Write((document != kept).then_some(document)))
+        }
+        Edit::Rotate { secret, overlap_seconds } => {
+            if before.signing.previous_expires_at.is_some_and(|until| now < until) {
+                return Ok(Applied::Refused(Changed::Overlapping));
+            }
+            let signature = &before.settings.signature;
+            let secret = match secret {
+                Some(secret) => (*secret).clone(),
+                None => SigningSecret::generate(signature, random::bytes()),
+            };
+            if let Err(rule) = secret.fits(signature) {
+                return Ok(Applied::Refused(Changed::WrongKind(rule)));
+            }
+            let mut document = document().await?;
+            let expires_at = plus_seconds(now, i64::from(*overlap_seconds));
+            let previous = PreviousSecret { secret: document.current.clone(), expires_at };
+            replace_key(after, &mut document, secret, (*overlap_seconds > 0).then_some(previous), now);
+            Ok(Applied::Write(Some(document)))
+        }
+        Edit::EndOverlap { only_expired } => {
+            let Some(until) = before.signing.previous_expires_at else { return Ok(Applied::Nothing) };
+            if *only_expired && now < until {
+                return Ok(Applied::Nothing);
+            }
+            let mut document = document().await?;
+            document.previous = None;
+            after.signing.previous_expires_at = None;
+            Ok(Applied::Write(Some(document)))
+        }
+        Edit::Disable { url, reason } => {
+            // An endpoint that was changed since, its URL perhaps, is not the one that is gone.
+            if before.status != EndpointStatus::Active || before.settings.url != *url {
+                return Ok(Applied::Nothing);
+            }
+            after.status = EndpointStatus::Disabled;
+            after.disabled_reason = Some((*reason).to_owned());
+            Ok(Applied::Write(None))
+        }
+    }
+}
+
+fn replace_key(
+    endpoint: &mut Endpoint,
+    document: &mut SecretDocument,
+    secret: SigningSecret,
+    previous: Option<PreviousSecret>,
+    now: Timestamp,
+) {
+    endpoint.signing.created_at = now;
+    endpoint.signing.public_key = secret.public_key();
+    endpoint.signing.previous_expires_at = previous.as_ref().map(|previous| previous.expires_at);
+    document.current = secret;
+    document.previous = previous;
+}

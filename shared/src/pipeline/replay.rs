@@ -1,0 +1,208 @@
+//! Delivering again: one delivery, one event, or all of an endpoint's that match.
+//!
+//! A delivery that had ended becomes pending again by a conditional write, and only then a message for its next attempt is sent; a crash between
+//! the two is healed by the sweeper. A bulk replay goes in steps, each a message on the retries lane: a step takes up what matches, oldest first,
+//! and then moves the replay's position; a step that is repeated knows what the replay has taken up already.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::aws_error::AwsError;
+use crate::domain::attempt::Trigger;
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::event::Event;
+use crate::domain::id::{EndpointId, ReplayId};
+use crate::domain::tenant::Scope;
+use crate::domain::time::plus_seconds;
+use crate::queue::messages::RetryMessage;
+use crate::services::Services;
+use crate::store::deliveries::{StoredDelivery, insert_delivery, replay_delivery, update_delivery};
+use crate::store::items::{StoredEvent, expires_at};
+use crate::store::replays::{Replay, ReplayState};
+use crate::store::scan::{Order, Window};
+use crate::store::{Recorded, Write, cursor};
+
+/// How many deliveries one step of a bulk replay takes up.
+const STEP_DELIVERIES_MAX: usize = 100;
+/// How long after a new replay's message the sweeper takes it for lost, in seconds.
+const FIRST_LOOK_SECONDS: i64 = 120;
+
+/// Tries a delivery again now, whatever its state. A pending one is tried ahead of its time; its schedule goes on from there.
+///
+/// # Errors
+/// When AWS does not answer; repeating is safe.
+pub async fn retry(services: &Services, stored: &StoredDelivery) -> Result<(), AwsError> {
+    let now = services.clock.now();
+    let delivery = &stored.delivery;
+    if delivery.status != DeliveryStatus::Pending {
+        let reopened = delivery.clone().reopened(Trigger::Manual, now);
+        // Refused: somebody else has just tried it, which is as good.
+        written(services.store.record(&[update_delivery(delivery, &reopened, now)?]).await)?;
+    }
+    queue(services, &[attempt_of(delivery, Trigger::Manual)]).await
+}
+
+/// Delivers an event again to these of its endpoints; how many deliveries were begun.
+///
+/// # Errors
+/// When AWS does not answer; repeating may deliver once more.
+pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpoint]) -> Result<usize, AwsError> {
+    let now = services.clock.now();
+    let event = &stored.event;
+    let active: Vec<_> = to.iter().filter(|endpoint| endpoint.status == EndpointStatus::Active).collect();
+    let names: Vec<_> = active.iter().map(|endpoint| (endpoint.id, event.id)).collect();
+    let on_record = services.store.deliveries(&names).await?;
+    let mut writes = Vec::new();
+    let mut messages = Vec::new();
+    for endpoint in active {
+        let (write, delivery) = match on_record.get(&(endpoint.id, event.id)) {
+            Some(stored) if stored.delivery.status == DeliveryStatus::Pending => (None, stored.delivery.clone()),
+            Some(stored) => {
+                let reopened = stored.delivery.clone().reopened(Trigger::Replay, now);
+                (Some(update_delivery(&stored.delivery, &reopened, now)?), reopened)
+            }
+            None => new_delivery(services, event, endpoint.id, now)?,
+        };
+        writes.extend(write);
+        messages.push(attempt_of(&delivery, Trigger::Replay));
+    }
+    written(services.store.record(&writes).await)?;
+    queue(services, &messages).await?;
+    Ok(messages.len())
+}
+
+/// What a bulk replay is to deliver again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// Deliveries of events made at this time or later.
+    pub since: Timestamp,
+    /// Deliveries of events made before this time.
+    pub until: Timestamp,
+    /// Deliveries in one of these states.
+    pub statuses: Vec<DeliveryStatus>,
+    /// Deliveries of these event types; all, if there are none.
+    pub event_types: Vec<crate::domain::event_type::EventType>,
+}
+
+/// Begins a bulk replay.
+///
+/// # Errors
+/// When AWS does not answer; repeating begins another.
+pub async fn start(
+    services: &Services,
+    scope: Scope,
+    endpoint_id: EndpointId,
+    id: ReplayId,
+    request: ReplayRequest,
+) -> Result<Replay, AwsError> {
+    let now = services.clock.now();
+    let replay = Replay {
+        id,
+        scope,
+        endpoint_id,
+        since: request.since,
+        until: request.until,
+        statuses: request.statuses,
+        event_types: request.event_types,
+        state: ReplayState::Running,
+        position: None,
+        queued: 0,
+        created_at: now,
+        updated_at: now,
+        expires_at: expires_at(now, services.config.retention_days),
+    };
+    services.store.create_replay(&replay, plus_seconds(now, FIRST_LOOK_SECONDS)).await?;
+    if let Err(error) = queue(services, &[RetryMessage::Replay { scope, replay_id: id }]).await {
+        tracing::warn!(%error, replay_id = %id, "a replay could not be queued; the sweeper will find it");
+    }
+    Ok(replay)
+}
+
+/// Makes one step of a bulk replay and queues the next.
+///
+/// # Errors
+/// When AWS does not answer; the same step is made again.
+pub async fn step(services: &Services, scope: Scope, id: ReplayId) -> Result<(), AwsError> {
+    let now = services.clock.now();
+    let Some(before) = services.store.replay(scope, id, now).await? else { return Ok(()) };
+    if before.state != ReplayState::Running {
+        return Ok(());
+    }
+    let endpoint = services.store.endpoint(scope, before.endpoint_id).await?;
+    let mut after = Replay { updated_at: now, ..before.clone() };
+    if endpoint.is_none_or(|endpoint| endpoint.status != EndpointStatus::Active) {
+        after.state = ReplayState::Cancelled;
+        services.store.advance_replay(&before, &after, now).await?;
+        return Ok(());
+    }
+    let window = Window {
+        order: Order::OldestFirst,
+        from: Some(before.since),
+        until: Some(before.until),
+        after: before.position,
+    };
+    let event_types: BTreeSet<_> = before.event_types.iter().collect();
+    let keep = |stored: &StoredDelivery| event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
+    let page = services
+        .store
+        .list_deliveries(before.endpoint_id, &before.statuses, window, STEP_DELIVERIES_MAX, now, keep)
+        .await?;
+    let fresh: Vec<_> = page.entries.iter().filter(|stored| stored.replay_id != Some(id)).collect();
+    let mut writes = Vec::new();
+    let mut messages = Vec::new();
+    for stored in &fresh {
+        let delivery = &stored.delivery;
+        // A pending delivery is on its way by itself.
+        if delivery.status != DeliveryStatus::Pending {
+            let reopened = delivery.clone().reopened(Trigger::Replay, now);
+            writes.push(replay_delivery(delivery, &reopened, id, now)?);
+            messages.push(attempt_of(&reopened, Trigger::Replay));
+        }
+    }
+    written(services.store.record(&writes).await)?;
+    queue(services, &messages).await?;
+    after.queued += page.entries.len() as u64;
+    after.position = page.next_cursor.as_deref().and_then(|cursor| cursor::decode(cursor).ok());
+    after.state = if after.position.is_some() { ReplayState::Running } else { ReplayState::Completed };
+    let advanced = services.store.advance_replay(&before, &after, now).await?;
+    if advanced && after.state == ReplayState::Running {
+        queue(services, &[RetryMessage::Replay { scope, replay_id: id }]).await?;
+    }
+    Ok(())
+}
+
+fn new_delivery(
+    services: &Services,
+    event: &Event,
+    endpoint_id: EndpointId,
+    now: Timestamp,
+) -> Result<(Option<Write>, Delivery), AwsError> {
+    let delivery = Delivery::new(event, endpoint_id, now);
+    let until = expires_at(event.id.created_at(), services.config.retention_days);
+    Ok((Some(insert_delivery(&delivery, now, until)?), delivery))
+}
+
+fn attempt_of(delivery: &Delivery, trigger: Trigger) -> RetryMessage {
+    RetryMessage::Attempt {
+        scope: delivery.scope,
+        endpoint_id: delivery.endpoint_id,
+        event_id: delivery.event_id,
+        attempt: delivery.attempt_count + 1,
+        trigger,
+    }
+}
+
+/// A write that was refused has been overtaken, which is as good; one that failed has not been done.
+fn written(results: Vec<Recorded>) -> Result<(), AwsError> {
+    results.into_iter().try_for_each(|result| match result {
+        Recorded::Failed(error) => Err(error),
+        Recorded::Done | Recorded::Refused => Ok(()),
+    })
+}
+
+async fn queue(services: &Services, messages: &[RetryMessage]) -> Result<(), AwsError> {
+    let now: Vec<_> = messages.iter().map(|message| (message.clone(), 0)).collect();
+    services.queues.send_retries(&now).await.into_iter().collect()
+}

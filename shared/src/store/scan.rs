@@ -1,0 +1,210 @@
+//! Reading logs: partitions that share the order of their sort keys, merged, filtered, a page at a time.
+//!
+//! Events and deliveries are sorted by event id, which sorts by time; so a page's cursor is one event id, whichever partitions it was read from,
+//! and a span of time is a span of ids. What one request examines is bounded; a page that the bound cuts short goes on by its cursor.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use super::cursor::{self, Page};
+use super::keys::{INDEX, INDEX_PK, INDEX_SK, PK, SK};
+use super::{Item, Store, text};
+use crate::aws_error::AwsError;
+use crate::domain::id::EventId;
+
+/// The most items that one request examines.
+pub const EXAMINED_MAX: usize = 2_000;
+/// How many items are asked of each partition at once, at the most.
+const CHUNK_MAX: usize = 250;
+
+/// One partition of a log.
+#[derive(Clone, Debug)]
+pub(super) enum Partition {
+    /// Of the table, sorted by event id.
+    Table(String),
+    /// Of the sparse index, sorted by event id.
+    Index(String),
+}
+
+/// Which way a log is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The newest event first.
+    #[default]
+    NewestFirst,
+    /// The oldest event first.
+    OldestFirst,
+}
+
+/// Which part of a log is read, and from where on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Which way.
+    pub order: Order,
+    /// Only events made at this time or later.
+    pub from: Option<Timestamp>,
+    /// Only events made before this time.
+    pub until: Option<Timestamp>,
+    /// Only what comes after this event, in the order.
+    pub after: Option<EventId>,
+}
+
+impl Window {
+    /// The first and the last sort key of the window, both included.
+    fn bounds(&self) -> (String, String) {
+        let least = |at: Timestamp| EventId::from_parts(at, [0; 10]).to_string();
+        // Ids are upper-case letters and digits: a tilde sorts behind all of them.
+        let mut first = self.from.map_or_else(|| EventId::PREFIX.to_owned(), least);
+        let mut last = match self.until {
+            // The greatest id of the millisecond before.
+            Some(until) => {
+                let before = until.as_millisecond().saturating_sub(1);
+                let before = Timestamp::from_millisecond(before).unwrap_or(Timestamp::UNIX_EPOCH);
+                EventId::from_parts(before, [0xff; 10]).to_string()
+            }
+            None => format!("{}~", EventId::PREFIX),
+        };
+        if let Some(after) = self.after {
+            match self.order {
+                // Just behind and just before the id: a space sorts before, and a tilde behind, every continuation of it.
+                Order::OldestFirst => first = first.max(format!("{after} ")),
+                Order::NewestFirst => last = last.min(just_before(&after.to_string())),
+            }
+        }
+        (first, last)
+    }
+}
+
+/// A text that sorts before this one and behind every other id that does.
+fn just_before(id: &str) -> String {
+    let mut bytes = id.as_bytes().to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last -= 1;
+    }
+    let mut text = String::from_utf8(bytes).unwrap_or_default();
+    text.push('~');
+    text
+}
+
+impl Store {
+    /// A page of what `read` makes of the items in the window, and `keep` keeps.
+    pub(super) async fn scan_events<T>(
+        &self,
+        partitions: &[Partition],
+        mut window: Window,
+        limit: usize,
+        read: impl Fn(Item) -> Result<Option<T>, AwsError>,
+        keep: impl Fn(&T) -> bool,
+        id_of: impl Fn(&T) -> EventId,
+    ) -> Result<Page<T>, AwsError> {
+        let mut kept: Vec<T> = Vec::new();
+        let mut examined = 0;
+        while examined < EXAMINED_MAX {
+            let chunk = (limit + 1 - kept.len()).clamp(1, CHUNK_MAX);
+            let items = self.merged(partitions, window, chunk).await?;
+            let last_chunk = items.len() < chunk;
+            for item in items {
+                examined += 1;
+                window.after = sort_key(&item).and_then(|id| id.parse().ok()).or(window.after);
+                if let Some(entry) = read(item)?.filter(&keep) {
+                    kept.push(entry);
+                }
+            }
+            if kept.len() > limit || last_chunk {
+                return Ok(Page::cut(kept, limit, id_of));
+            }
+        }
+        // Cut short: goes on behind the last one examined.
+        Ok(Page { entries: kept, next_cursor: window.after.map(|id| cursor::encode(&id)) })
+    }
+
+    /// The first `limit` items of the window over all partitions.
+    async fn merged(&self, partitions: &[Partition], window: Window, limit: usize) -> Result<Vec<Item>, AwsError> {
+        let queries = partitions.iter().map(|partition| self.first_of(partition, window, limit));
+        let mut merged: Vec<Item> = try_join_all(queries).await?.into_iter().flatten().collect();
+        match window.order {
+            Order::NewestFirst => merged.sort_by(|a, b| sort_key(b).cmp(&sort_key(a))),
+            Order::OldestFirst => merged.sort_by(|a, b| sort_key(a).cmp(&sort_key(b))),
+        }
+        merged.truncate(limit);
+        Ok(merged)
+    }
+
+    async fn first_of(&self, partition: &Partition, window: Window, limit: usize) -> Result<Vec<Item>, AwsError> {
+        let (first, last) = window.bounds();
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let (index, key, pk, sk) = match partition {
+            Partition::Table(key) => (None, key, PK, SK),
+            Partition::Index(key) => (Some(INDEX.to_owned()), key, INDEX_PK, INDEX_SK),
+        };
+        let mut found = Vec::new();
+        let mut start = None;
+        // DynamoDB ends a page at 1 MB, which may be before the limit; each page has at least one item.
+        while found.len() < limit {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .set_index_name(index.clone())
+                .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :first AND :last"))
+                .expression_attribute_values(":pk", text(key))
+                .expression_attribute_values(":first", text(&first))
+                .expression_attribute_values(":last", text(&last))
+                .scan_index_forward(window.order == Order::OldestFirst)
+                .limit(i32::try_from(limit - found.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+            found.extend(answer.items.unwrap_or_default());
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn sort_key(item: &Item) -> Option<&str> {
+    item.get(SK).and_then(|value| AttributeValue::as_s(value).ok()).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(second: i64, entropy: u8) -> EventId {
+        EventId::from_parts(Timestamp::from_second(second).unwrap(), [entropy; 10])
+    }
+
+    fn within(window: Window, id: EventId) -> bool {
+        let (first, last) = window.bounds();
+        (first..=last).contains(&id.to_string())
+    }
+
+    #[test]
+    fn window_of_time_has_its_start_and_not_its_end() {
+        let window = Window {
+            from: Timestamp::from_second(10).ok(),
+            until: Timestamp::from_second(20).ok(),
+            ..Window::default()
+        };
+        assert!(within(window, id(10, 0)) && within(window, id(19, 0xff)));
+        assert!(!within(window, id(9, 0xff)) && !within(window, id(20, 0)));
+    }
+
+    #[test]
+    fn page_goes_on_just_behind_its_cursor_in_either_order() {
+        for entropy in [0, 7, 0xff] {
+            let newest = Window { after: Some(id(10, entropy)), ..Window::default() };
+            assert!(!within(newest, id(10, entropy)) && !within(newest, id(11, 0)) && within(newest, id(9, 0xff)));
+            let oldest = Window { order: Order::OldestFirst, ..newest };
+            assert!(!within(oldest, id(10, entropy)) && !within(oldest, id(9, 0xff)) && within(oldest, id(11, 0)));
+        }
+        assert!(within(Window { after: Some(id(10, 8)), ..Window::default() }, id(10, 7)));
+    }
+}
