@@ -135,7 +135,8 @@ async fn accepting_an_event_is_one_send_and_with_a_known_key_nothing_else() {
     let world = World::start().await;
     world.advance_seconds(60);
     world.send("a", json!({})).await;
-    assert_eq!(calls_of(&world, "ApiFunction"), named(&[("BatchGetItem", 2), ("SendMessage", 0)]));
+    // A cold instance reads the key with its tenant, and what the catalogue says of the type.
+    assert_eq!(calls_of(&world, "ApiFunction"), named(&[("BatchGetItem", 2), ("GetItem", 0), ("SendMessage", 0)]));
     world.send("a", json!({})).await;
     assert_eq!(calls_of(&world, "ApiFunction"), named(&[("SendMessage", 0)]));
     let keyed = json!({ "type": "a", "data": {}, "idempotency_key": "k" });
