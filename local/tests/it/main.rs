@@ -16,6 +16,7 @@ mod house;
 mod ingestion;
 mod lanes;
 mod main_job;
+mod permissions;
 mod process;
 mod retrying;
 mod samples;
