@@ -4,11 +4,14 @@ use aws_sdk_secretsmanager::Client;
 use serde::{Deserialize, Serialize};
 use shared::domain::api_key::{ApiKey, ApiKeySecret, Permission};
 use shared::domain::id::{KeyId, TenantId};
-use shared::domain::tenant::{Mode, Scope, Tenant, TenantSettings};
+use shared::domain::tenant::{Mode, RateLimits, Scope, Tenant, TenantSettings};
 use shared::random;
 use shared::services::Services;
 
 const SECRET_NAME: &str = "outhook-local/demo-tenant";
+
+/// Requests a minute: answers carry the headers, and nobody who tries things out in a loop meets the limit.
+const RATE_LIMITS: RateLimits = RateLimits { reads: 100_000, writes: 100_000, delivery_queries: 100_000, events: 0 };
 
 /// A tenant with a key for each mode, both with every permission.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +36,8 @@ impl Demo {
             return Ok(demo);
         }
         let now = services.clock.now();
-        let settings = TenantSettings::named("Demo".to_owned());
+        let mut settings = TenantSettings::named("Demo".to_owned());
+        settings.rate_limits = RATE_LIMITS;
         let id = TenantId::from_parts(now, random::bytes());
         let tenant = Tenant { id, settings, created_at: now, deleted_at: None };
         let tenant_id = tenant.id;
