@@ -36,6 +36,8 @@ pub struct Call {
     pub consumed_capacity: Option<f64>,
     /// The number of entries of a batch or transaction; 0 for other operations.
     pub items: usize,
+    /// The IAM actions that the call needs, without the service: of a batch of statements or a transaction those of its parts.
+    pub actions: BTreeSet<String>,
 }
 
 /// The latest calls, at most [`CALLS_KEPT_MAX`], in the order in which they were answered.
@@ -72,6 +74,8 @@ impl CallLog {
 pub(super) struct Mentioned {
     pub(super) resources: Vec<String>,
     pub(super) items: usize,
+    /// What statements and transactions do in detail; empty for other operations.
+    pub(super) parts: BTreeSet<&'static str>,
     /// Whether the answer carries the consumed capacity.
     pub(super) capacity: bool,
 }
@@ -81,6 +85,7 @@ pub(super) fn mentioned(service: Service, body: &[u8]) -> Mentioned {
     let Ok(request) = serde_json::from_slice::<AnyRequest<'_>>(body) else { return Mentioned::default() };
     let mut resources = BTreeSet::new();
     let mut items = 0;
+    let mut parts = BTreeSet::new();
     match service {
         Service::DynamoDb => {
             if let Some(table) = request.table_name {
@@ -93,11 +98,15 @@ pub(super) fn mentioned(service: Service, body: &[u8]) -> Mentioned {
                 items += entry_count(entries);
                 resources.insert(table);
             }
-            for parts in request.transact_items.unwrap_or_default() {
+            for part in request.transact_items.unwrap_or_default() {
                 items += 1;
-                resources.extend(parts.into_values().filter_map(|part| part.table_name));
+                parts.extend(part.keys().filter_map(|kind| part_action(kind)));
+                resources.extend(part.into_values().filter_map(|part| part.table_name));
             }
-            items += request.statements.map_or(0, |statements| statements.len());
+            for one in request.statements.unwrap_or_default() {
+                items += 1;
+                parts.extend(statement_action(&one.statement));
+            }
             let arn = request.resource_arn.as_deref();
             resources.extend(arn.and_then(|arn| arn.split_once(":table/")).map(|(_, table)| table.to_owned()));
         }
@@ -118,7 +127,41 @@ pub(super) fn mentioned(service: Service, body: &[u8]) -> Mentioned {
         }
     }
     let capacity = request.return_consumed_capacity.is_some_and(|wish| wish != "NONE");
-    Mentioned { resources: resources.into_iter().collect(), items, capacity }
+    Mentioned { resources: resources.into_iter().collect(), items, parts, capacity }
+}
+
+/// The IAM actions of a call (DynamoDB developer guide, transactions and PartiQL; SQS developer guide, API permissions).
+pub(super) fn actions(operation: &str, parts: &BTreeSet<&'static str>) -> BTreeSet<String> {
+    if parts.is_empty() {
+        let single = match operation {
+            "SendMessageBatch" | "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => {
+                operation.trim_end_matches("Batch")
+            }
+            other => other,
+        };
+        return BTreeSet::from([single.to_owned()]);
+    }
+    parts.iter().map(|action| (*action).to_owned()).collect()
+}
+
+fn part_action(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Put" => Some("PutItem"),
+        "Update" => Some("UpdateItem"),
+        "Delete" => Some("DeleteItem"),
+        "ConditionCheck" => Some("ConditionCheckItem"),
+        _ => None,
+    }
+}
+
+fn statement_action(statement: &str) -> Option<&'static str> {
+    match statement.split_whitespace().next()?.to_ascii_uppercase().as_str() {
+        "INSERT" => Some("PartiQLInsert"),
+        "UPDATE" => Some("PartiQLUpdate"),
+        "DELETE" => Some("PartiQLDelete"),
+        "SELECT" => Some("PartiQLSelect"),
+        _ => None,
+    }
 }
 
 /// The sum of the capacity units in an answer of DynamoDB.
@@ -155,7 +198,7 @@ struct AnyRequest<'a> {
     #[serde(borrow)]
     request_items: Option<BTreeMap<String, &'a RawValue>>,
     transact_items: Option<Vec<BTreeMap<String, TransactPart>>>,
-    statements: Option<Vec<IgnoredAny>>,
+    statements: Option<Vec<Statement>>,
     resource_arn: Option<String>,
     return_consumed_capacity: Option<String>,
     queue_url: Option<String>,
@@ -166,6 +209,12 @@ struct AnyRequest<'a> {
     secret_id: Option<String>,
     secret_id_list: Option<Vec<String>>,
     name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    statement: String,
 }
 
 #[derive(Deserialize)]
@@ -200,20 +249,34 @@ mod tests {
     #[test]
     fn query_on_an_index_mentions_the_index() {
         let body = br#"{"TableName":"t","IndexName":"due","ReturnConsumedCapacity":"TOTAL"}"#;
-        let expected = Mentioned { resources: vec!["t/index/due".to_owned()], items: 0, capacity: true };
+        let expected = Mentioned { resources: vec!["t/index/due".to_owned()], capacity: true, ..Mentioned::default() };
         assert_eq!(mentioned(Service::DynamoDb, body), expected);
     }
 
     #[test]
     fn batches_and_transactions_mention_all_tables_and_count_their_entries() {
         let body = br#"{"RequestItems":{"b":{"Keys":[{},{}]},"a":[{}]}}"#;
-        let expected = Mentioned { resources: vec!["a".to_owned(), "b".to_owned()], items: 3, capacity: false };
+        let expected = Mentioned { resources: vec!["a".to_owned(), "b".to_owned()], items: 3, ..Mentioned::default() };
         assert_eq!(mentioned(Service::DynamoDb, body), expected);
         let body = br#"{"TransactItems":[{"Put":{"TableName":"a"}},{"ConditionCheck":{"TableName":"a"}}]}"#;
         assert_eq!(mentioned(Service::DynamoDb, body).items, 2);
         assert_eq!(mentioned(Service::DynamoDb, body).resources, ["a"]);
-        let body = br#"{"Statements":[{"Statement":"UPDATE"},{"Statement":"INSERT"}]}"#;
+        let body = br#"{"Statements":[{"Statement":"UPDATE \"t\""},{"Statement":"INSERT INTO \"t\""}]}"#;
         assert_eq!(mentioned(Service::DynamoDb, body).items, 2);
+    }
+
+    #[test]
+    fn actions_of_batches_and_transactions_are_those_of_their_parts() {
+        let of = |operation: &str, body: &[u8]| {
+            let actions = actions(operation, &mentioned(Service::DynamoDb, body).parts);
+            actions.into_iter().collect::<Vec<_>>()
+        };
+        let body = br#"{"TransactItems":[{"Put":{"TableName":"a"}},{"ConditionCheck":{"TableName":"a"}}]}"#;
+        assert_eq!(of("TransactWriteItems", body), ["ConditionCheckItem", "PutItem"]);
+        let body = br#"{"Statements":[{"Statement":"UPDATE \"t\""},{"Statement":"INSERT INTO \"t\""}]}"#;
+        assert_eq!(of("BatchExecuteStatement", body), ["PartiQLInsert", "PartiQLUpdate"]);
+        assert_eq!(of("SendMessageBatch", b"{}"), ["SendMessage"]);
+        assert_eq!(of("BatchGetItem", b"{}"), ["BatchGetItem"]);
     }
 
     #[test]

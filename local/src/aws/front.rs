@@ -118,6 +118,7 @@ impl Front {
             consumed_capacity: capacity.and_then(|answer| calls::consumed_capacity(answer.body())),
             resources: mentioned.resources,
             items: mentioned.items,
+            actions: calls::actions(&request.operation, &mentioned.parts),
             operation: request.operation,
             identity: request.identity,
         });

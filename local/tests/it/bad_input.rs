@@ -1,5 +1,7 @@
 //! What callers must not say: each refusal has its status and code, names every wrong field at once, and changes nothing.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::StatusCode;
@@ -24,6 +26,18 @@ fn assert_nothing_changed(world: &World) {
     assert!(writes.is_empty(), "{writes:?}");
 }
 
+const NO_LIMITS: [(&str, u32); 4] = [("reads", 0), ("writes", 0), ("delivery_queries", 0), ("events", 0)];
+
+/// A world whose tenant has no rate limits, so that counting its requests writes nothing.
+async fn unlimited() -> World {
+    let world = World::start().await;
+    let limits: BTreeMap<_, _> = NO_LIMITS.into();
+    let tenant = format!("/v1/tenants/{}", world.demo.tenant_id);
+    world.root.patch(&tenant, json!({ "rate_limits": limits })).await.expect(200);
+    let _ = world.aws.calls().take();
+    world
+}
+
 async fn key_with(world: &World, permissions: Value) -> Client {
     let keys = format!("/v1/tenants/{}/keys", world.demo.tenant_id);
     let made = world.root.post(&keys, json!({ "mode": "live", "permissions": permissions })).await.expect(201);
@@ -32,7 +46,7 @@ async fn key_with(world: &World, permissions: Value) -> Client {
 
 #[tokio::test]
 async fn rubbish_instead_of_json_is_refused() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let deep = format!(r#"{{"type":"a","data":{{"a":{}1{}}}}}"#, "[".repeat(50_000), "]".repeat(50_000));
     for body in [
         b"".to_vec(),
@@ -59,7 +73,7 @@ async fn rubbish_instead_of_json_is_refused() {
 
 #[tokio::test]
 async fn characters_that_the_queue_does_not_carry_are_refused_and_their_escapes_delivered() {
-    let world = World::start().await;
+    let world = unlimited().await;
     world.endpoint("/a", json!({})).await;
     let _ = world.aws.calls().take();
     for noncharacter in ["\u{fffe}", "\u{ffff}"] {
@@ -80,7 +94,7 @@ async fn characters_that_the_queue_does_not_carry_are_refused_and_their_escapes_
 
 #[tokio::test]
 async fn every_wrong_field_is_named_at_once() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let event = json!({
         "type": "a..b", "data": [], "timestamp": "yesterday", "channels": "c", "endpoint_ids": ["x"],
         "idempotency_key": "", "colour": "red",
@@ -121,7 +135,7 @@ async fn every_wrong_field_is_named_at_once() {
 
 #[tokio::test]
 async fn change_with_one_wrong_field_changes_nothing() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let path = format!("/v1/endpoints/{}", world.endpoint("/a", json!({})).await);
     let before = world.api.get(&path).await.expect(200);
     let _ = world.aws.calls().take();
@@ -134,7 +148,7 @@ async fn change_with_one_wrong_field_changes_nothing() {
 
 #[tokio::test]
 async fn event_of_the_largest_size_is_delivered_and_one_byte_more_is_refused() {
-    let world = World::start().await;
+    let world = unlimited().await;
     world.endpoint("/a", json!({})).await;
     let of_size = |bytes: usize| {
         let shell = r#"{"type":"a","data":{"x":""}}"#;
@@ -156,7 +170,7 @@ async fn event_of_the_largest_size_is_delivered_and_one_byte_more_is_refused() {
 
 #[tokio::test]
 async fn body_that_is_not_json_by_its_own_word_is_refused() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let body = r#"{"type":"a","data":{}}"#;
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"] {
         for path in POSTS {
@@ -171,7 +185,7 @@ async fn body_that_is_not_json_by_its_own_word_is_refused() {
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_refused_in_the_same_shape() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let long = format!("/v1/endpoints/{}", "u".repeat(2_000));
     for path in ["/", "/v1", "/v2/events", "/v1/endpoints/", "/v1/events/%FF", "/v1/endpoints/%FF%FE", &long] {
         world.api.get(path).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
@@ -187,7 +201,7 @@ async fn unknown_routes_and_methods_are_refused_in_the_same_shape() {
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_good_key() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let live = &world.demo.live_key;
     let other_world = live.replacen("sk_live_", "sk_test_", 1);
     for key in ["", "x", "sk_live_", &live[..live.len() - 1], &other_world, &"x".repeat(7_000)] {
@@ -214,7 +228,7 @@ async fn nobody_gets_in_without_a_good_key() {
 
 #[tokio::test]
 async fn key_of_the_wrong_kind_or_without_the_permission_is_told_what_is_missing() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let endpoint = world.endpoint("/a", json!({})).await;
     let powerless = key_with(&world, json!(["event_types:write"])).await;
     let _ = world.aws.calls().take();
@@ -245,12 +259,14 @@ async fn key_of_the_wrong_kind_or_without_the_permission_is_told_what_is_missing
 
 #[tokio::test]
 async fn what_belongs_to_another_tenant_or_mode_is_not_there() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let endpoint = world.endpoint("/a", json!({ "uid": "mine" })).await;
     let event = world.send("a", json!({})).await;
     world.settle().await;
     world.delivery(&endpoint, &event).await;
-    let others = [world.other_tenant().await, Client::new(&world.api_url, &world.demo.test_key)];
+    let limits: BTreeMap<_, _> = NO_LIMITS.into();
+    let other = world.tenant_with(json!({ "name": "Other", "rate_limits": limits })).await;
+    let others = [other, Client::new(&world.api_url, &world.demo.test_key)];
     let _ = world.aws.calls().take();
     for other in others {
         for name in [endpoint.as_str(), "mine"] {
@@ -273,7 +289,7 @@ async fn what_belongs_to_another_tenant_or_mode_is_not_there() {
 
 #[tokio::test]
 async fn cursors_and_parameters_that_are_not_ours_are_refused() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let endpoint = world.endpoint("/a", json!({})).await;
     let endpoint_cursor = URL_SAFE_NO_PAD.encode(&endpoint);
     let deliveries = format!("/v1/endpoints/{endpoint}/deliveries");
@@ -300,7 +316,7 @@ async fn cursors_and_parameters_that_are_not_ours_are_refused() {
 /// Scenario 8.
 #[tokio::test]
 async fn headers_that_could_split_a_request_or_stand_in_for_ours_are_refused_and_nothing_is_stored() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let url = world.receiver.url("/a");
     for (name, value) in [
         ("x-a", "a\r\nx-b: c"),
@@ -339,7 +355,7 @@ async fn headers_that_could_split_a_request_or_stand_in_for_ours_are_refused_and
 
 #[tokio::test]
 async fn urls_that_lead_inside_are_refused_however_they_are_spelt() {
-    let world = World::start().await;
+    let world = unlimited().await;
     for url in [
         "https://169.254.169.254/latest/meta-data",
         "https://[fd00:ec2::254]/",
@@ -378,7 +394,7 @@ async fn urls_that_lead_inside_are_refused_however_they_are_spelt() {
 
 #[tokio::test]
 async fn own_secret_has_24_to_64_bytes_or_16_to_256_characters() {
-    let world = World::start().await;
+    let world = unlimited().await;
     let of_bytes = |count: usize| format!("whsec_{}", STANDARD.encode(vec![7; count]));
     for secret in [
         of_bytes(23),

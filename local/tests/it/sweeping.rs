@@ -167,7 +167,7 @@ async fn making_an_endpoint_killed_at_any_call_leaves_nothing_that_does_not_belo
     let _ = world.aws.calls().take();
     world.endpoint("/a", json!({})).await;
     let calls = u32::try_from(world.aws.calls().take().len()).unwrap();
-    assert_eq!(calls, 3);
+    assert!(calls >= 3, "{calls}");
     let kills = (0..calls).flat_map(|at_call| [(at_call, Fault::DropBefore), (at_call, Fault::DropAnswer)]);
     join_all(kills.map(|(at_call, fault)| create_survives(at_call, fault))).await;
 }

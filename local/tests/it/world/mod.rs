@@ -64,14 +64,16 @@ impl World {
         let template = Template::read(TEMPLATE, OVERRIDES, &url).unwrap();
         let deployer = sdk_config(&url, "deployer").await;
         provision(&template, &deployer).await.unwrap();
-        let services = function(&template, "ApiFunction", &clock, &url).await.unwrap();
+        let api_services = function(&template, "ApiFunction", &clock, &url).await.unwrap();
+        let own = sdk_config(&url, "test").await;
+        let services = Services::new(api_services.config.clone(), clock.clone(), &own).unwrap();
         let secrets = aws_sdk_secretsmanager::Client::new(&deployer);
         let demo = Demo::find_or_make(&services, &secrets).await.unwrap();
         let root_key =
             secrets.get_secret_value().secret_id(&services.config.root_key_secret_name).send().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api_url = format!("http://{}", listener.local_addr().unwrap());
-        let router = api::router(services.clone());
+        let router = api::router(api_services);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let functions = Functions::start(&template, &clock, &url).await;
         let world = Self {

@@ -1,0 +1,184 @@
+//! The house's own rules: what may depend on what, how large a file may be, and that template and code say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use local::template::{TEMPLATE, Template};
+use serde_json::{Value, json};
+use shared::config::VARIABLES;
+use shared::store::keys;
+
+/// No file much longer than 400 lines.
+const LINES_MAX: usize = 450;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file of the workspace by its path from the root, with its text.
+fn sources() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders: Vec<_> = ["shared", "functions", "local"].map(|folder| root().join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    assert!(found.len() > 50);
+    found
+}
+
+/// Whether code, not a comment or a text, names a crate or a module.
+fn names(text: &str, wanted: &str) -> bool {
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
+        line.match_indices(wanted).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            let inside_a_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '"');
+            !inside_a_word
+        })
+    })
+}
+
+/// Who names any of these, apart from what lies under the places that may.
+fn trespassers(wanted: &[&str], allowed: &[&str]) -> Vec<String> {
+    let outside = |file: &String| !allowed.iter().any(|place| file.starts_with(place));
+    let sources = sources().into_iter().filter(|(file, _)| outside(file));
+    sources.filter(|(_, text)| wanted.iter().any(|name| names(text, name))).map(|(file, _)| file).collect()
+}
+
+#[test]
+fn aws_is_known_to_store_queue_secrets_and_services_alone() {
+    let allowed = [
+        "shared/src/store/",
+        "shared/src/queue/",
+        "shared/src/secrets/",
+        "shared/src/services.rs",
+        "shared/src/aws_error.rs",
+        "local/",
+    ];
+    assert_eq!(trespassers(&["aws_sdk_", "aws_config::", "aws_smithy", "serde_dynamo"], &allowed), [""; 0]);
+    let per_service = [
+        ("aws_sdk_dynamodb", "shared/src/store/"),
+        ("aws_sdk_sqs", "shared/src/queue/"),
+        ("aws_sdk_secretsmanager", "shared/src/secrets/"),
+    ];
+    for (service, place) in per_service {
+        let allowed = [place, "shared/src/services.rs", "shared/src/aws_error.rs", "local/"];
+        assert_eq!(trespassers(&[service], &allowed), [""; 0], "{service}");
+    }
+}
+
+#[test]
+fn http_is_served_by_the_api_and_the_local_stack_and_sent_by_the_sender_alone() {
+    assert_eq!(trespassers(&["axum::", "lambda_http"], &["functions/api/", "local/"]), [""; 0]);
+    assert_eq!(trespassers(&["reqwest"], &["shared/src/sending/", "local/tests/"]), [""; 0]);
+    assert_eq!(trespassers(&["dynoxide::", "rusqlite::", "standardwebhooks::"], &["local/"]), [""; 0]);
+}
+
+#[test]
+fn decisions_know_no_clock_no_network_and_no_runtime() {
+    let effects =
+        ["tokio", "aws_", "reqwest", "std::fs", "std::env", "std::net::Tcp", "Instant", "SystemTime", "getrandom"];
+    let pure = ["shared/src/domain/", "shared/src/signing.rs", "shared/src/pipeline/deliver/plan.rs"];
+    for (file, text) in sources().into_iter().filter(|(file, _)| pure.iter().any(|place| file.starts_with(place))) {
+        let named: Vec<_> = effects.iter().filter(|effect| names(&text, effect)).collect();
+        assert!(named.is_empty(), "{file}: {named:?}");
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let above: [(&str, &[&str]); 7] = [
+        ("shared/src/domain/", &["store", "queue", "secrets", "sending", "pipeline", "services", "config"]),
+        ("shared/src/signing.rs", &["store", "queue", "secrets", "sending", "pipeline", "services", "config"]),
+        ("shared/src/sending/", &["store", "queue", "secrets", "pipeline", "services", "config"]),
+        ("shared/src/store/", &["queue", "secrets", "sending", "pipeline", "services", "config"]),
+        ("shared/src/queue/", &["store", "secrets", "sending", "pipeline", "services", "config"]),
+        ("shared/src/secrets/", &["store", "queue", "sending", "pipeline", "services", "config"]),
+        ("shared/src/", &["api", "deliver", "sweep", "local"]),
+    ];
+    for (place, forbidden) in above {
+        for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with(place)) {
+            for module in forbidden {
+                let path =
+                    if place == "shared/src/" { format!("{module}::router") } else { format!("crate::{module}") };
+                assert!(!names(&text, &path), "{file} names {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long_and_each_says_what_it_is() {
+    for (file, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{file} has {lines} lines");
+        assert!(text.starts_with("//!"), "{file} does not say what it is");
+    }
+}
+
+#[test]
+fn no_test_sleeps_or_is_ignored() {
+    // Two receivers that are slow on purpose, and looking at another process until it is so far.
+    let exempt = ["local/tests/it/world/receiver.rs", "local/tests/it/process.rs", "local/tests/it/house.rs"];
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("local/tests/")) {
+        // One is no test: it is the process that a test kills.
+        assert!(file == "local/tests/it/aws_durability.rs" || !names(&text, "#[ignore"), "{file}");
+        assert!(exempt.contains(&file.as_str()) || !names(&text, "tokio::time::sleep"), "{file}");
+    }
+}
+
+fn template() -> Template {
+    Template::read(TEMPLATE, &[], "http://localhost").unwrap()
+}
+
+#[test]
+fn every_function_is_told_exactly_what_the_configuration_reads() {
+    let template = template();
+    let expected: BTreeSet<_> = VARIABLES.iter().map(|name| (*name).to_owned()).collect();
+    let functions = template.resources("AWS::Serverless::Function");
+    assert_eq!(functions.len(), 4);
+    for function in functions {
+        let told: BTreeSet<_> = template.environment(&function).unwrap().into_keys().collect();
+        assert_eq!(told, expected, "{function}");
+    }
+}
+
+#[test]
+fn queues_hide_a_message_six_times_as_long_as_their_function_runs() {
+    let template = template();
+    let sources = template.queue_sources().unwrap();
+    assert_eq!(sources.len(), 2);
+    for source in sources {
+        let seconds = |resource: &str, property: &str| template.property(resource, property).unwrap().unwrap().as_u64();
+        let timeout = seconds(&source.function, "Timeout").unwrap();
+        let queue = template.resources("AWS::SQS::Queue").into_iter();
+        let mut queue = queue.filter(|queue| source.queue_arn.ends_with(&template.name_of(queue).unwrap()));
+        assert_eq!(seconds(&queue.next().unwrap(), "VisibilityTimeout"), Some(6 * timeout));
+        // Room for the longest attempt behind the last one that is begun.
+        assert!(timeout >= 20 + u64::from(shared::domain::endpoint::TIMEOUT_SECONDS_MAX));
+        assert_eq!(source.batch_size, 10);
+    }
+    assert_eq!(TEMPLATE.matches("FunctionResponseTypes: [ReportBatchItemFailures]").count(), 2);
+}
+
+#[test]
+fn table_of_the_template_has_the_keys_of_the_code() {
+    let template = template();
+    let property = |name: &str| template.property("Table", name).unwrap().unwrap();
+    let schema = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
+    assert_eq!(property("KeySchema"), schema(keys::PK, keys::SK));
+    let indexes = property("GlobalSecondaryIndexes");
+    let [index] = indexes.as_array().unwrap().as_slice() else { panic!("{indexes}") };
+    assert_eq!(index["IndexName"], keys::INDEX);
+    assert_eq!(index["KeySchema"], schema(keys::INDEX_PK, keys::INDEX_SK));
+    assert_eq!(property("TimeToLiveSpecification")["AttributeName"], Value::from(keys::TTL));
+    assert_eq!(template.resources("AWS::DynamoDB::Table"), ["Table"]);
+}
