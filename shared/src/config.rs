@@ -21,6 +21,8 @@ pub struct Config {
     pub root_key_secret_name: String,
     /// `RETENTION_DAYS`: how long events and deliveries are kept, 1 to 365.
     pub retention_days: u32,
+    /// `DISABLE_AFTER_SECONDS`: an endpoint that has failed without a success for so long is disabled, 3,600 (an hour) to 2,592,000 (30 days).
+    pub disable_after_seconds: u32,
     /// `ALLOW_HTTP` and `ALLOWED_RANGES`: what receivers are allowed beyond public https ones.
     pub addresses: AddressPolicy,
 }
@@ -43,6 +45,7 @@ pub const VARIABLES: &[&str] = &[
     "SECRETS_PREFIX",
     "ROOT_KEY_SECRET_NAME",
     "RETENTION_DAYS",
+    "DISABLE_AFTER_SECONDS",
     "ALLOW_HTTP",
     "ALLOWED_RANGES",
 ];
@@ -69,6 +72,10 @@ impl Config {
         let retention_days = parse(&lookup, "RETENTION_DAYS", "a whole number of days from 1 to 365", |value| {
             value.parse().ok().filter(|days| (1..=365).contains(days))
         })?;
+        let seconds_rule = "a whole number of seconds from 3600 to 2592000";
+        let disable_after_seconds = parse(&lookup, "DISABLE_AFTER_SECONDS", seconds_rule, |value| {
+            value.parse().ok().filter(|seconds| (3_600..=2_592_000).contains(seconds))
+        })?;
         let allow_http = parse(&lookup, "ALLOW_HTTP", "true or false", |value| value.parse().ok())?;
         let ranges_rule = "a comma-separated list of ranges such as 10.0.0.0/8, or empty";
         let allowed_ranges = match lookup("ALLOWED_RANGES") {
@@ -89,6 +96,7 @@ impl Config {
             secrets_prefix: text("SECRETS_PREFIX", "what the names of this stack's secrets begin with")?,
             root_key_secret_name: text("ROOT_KEY_SECRET_NAME", "the name of the secret with the root key")?,
             retention_days,
+            disable_after_seconds,
             addresses: AddressPolicy { allow_http, allowed_ranges },
         })
     }
@@ -115,6 +123,7 @@ mod tests {
     fn lookup(name: &str) -> Option<String> {
         Some(match name {
             "RETENTION_DAYS" => "30".to_owned(),
+            "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
             "ALLOW_HTTP" => "false".to_owned(),
             "ALLOWED_RANGES" => "10.0.0.0/8, ::1/128".to_owned(),
             other => format!("the {other}"),
@@ -137,6 +146,7 @@ mod tests {
     fn wrong_variable_is_named_with_its_value_and_its_rule() {
         for (variable, value, rule) in [
             ("RETENTION_DAYS", "0", "from 1 to 365"),
+            ("DISABLE_AFTER_SECONDS", "60", "from 3600"),
             ("ALLOW_HTTP", "yes", "true or false"),
             ("ALLOWED_RANGES", "10.0.0.0", "list of ranges"),
             ("TABLE_NAME", " ", "DynamoDB table"),

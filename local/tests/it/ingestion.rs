@@ -310,3 +310,19 @@ async fn event_that_the_queue_took_without_an_answer_is_delivered_once_when_it_i
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].header("webhook-id"), id_of(&id));
 }
+
+#[tokio::test]
+async fn later_message_with_the_same_key_delivers_what_the_first_one_said() {
+    let world = World::start().await;
+    world.endpoint("/a", json!({ "event_types": ["a"] })).await;
+    let first = world.message("a", json!({ "idempotency_key": "k", "data": { "n": 1 } }));
+    world.send_message(&first.to_string()).await;
+    world.settle().await;
+    world.endpoint("/b", json!({ "event_types": ["a", "b"] })).await;
+    let second = world.message("b", json!({ "idempotency_key": "k", "data": { "n": 2 } }));
+    world.send_message(&second.to_string()).await;
+    world.settle().await;
+    let (a, b) = (world.receiver.got("/a"), world.receiver.got("/b"));
+    assert_eq!((a.len(), b.len()), (1, 1));
+    assert_eq!((a[0].header("webhook-id"), &a[0].body), (b[0].header("webhook-id"), &b[0].body));
+}

@@ -13,6 +13,7 @@ mod bad_input;
 mod catalogue;
 mod cost;
 mod crashes;
+mod health;
 mod house;
 mod ingestion;
 mod lanes;

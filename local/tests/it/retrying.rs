@@ -301,3 +301,17 @@ async fn message_for_an_attempt_counts_once_however_often_it_is_there() {
     assert_eq!(delivery["attempts"].as_array().unwrap().len(), 2);
     assert_eq!(world.dead_letters().await, vec![]);
 }
+
+/// The receiver is waited for: one second.
+#[tokio::test]
+async fn record_says_in_which_phase_a_time_limit_was_missed() {
+    let world = World::start().await;
+    // Takes the connection and never says a word of TLS.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let endpoint = world.endpoint("/x", json!({ "url": url, "timeout_seconds": 1 })).await;
+    let event = world.send("a", json!({})).await;
+    world.settle().await;
+    assert_error(&world.delivery(&endpoint, &event).await, "timeout: connect: ");
+    drop(silent);
+}

@@ -2,9 +2,19 @@
 
 use super::endpoint::{Endpoint, EndpointStatus};
 use super::event::Event;
+use super::event_type::{EventType, EventTypePattern};
 
 /// The type of test events, which reach every active endpoint whatever it subscribes to.
 pub const TEST_EVENT_TYPE: &str = "endpoint.test";
+
+/// What Outhook itself has to say. Reaches only endpoints that ask for it by name or by prefix; a subscription to everything does not.
+pub const OPERATIONAL_EVENT_TYPES: &[&str] = &["endpoint.disabled", "endpoint.secret.rotated", "delivery.failed"];
+
+/// Whether this is a type of operational events.
+#[must_use]
+pub fn is_operational(event_type: &EventType) -> bool {
+    OPERATIONAL_EVENT_TYPES.contains(&event_type.as_str())
+}
 
 /// Whether the event reaches the endpoint: it is named (where the event names endpoints), its subscription matches, and the channels meet.
 ///
@@ -16,8 +26,12 @@ pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
         return endpoint.status == EndpointStatus::Active;
     }
     let named = event.endpoint_ids.is_empty() || event.endpoint_ids.contains(&endpoint.id);
-    let subscribed = settings.event_types.is_empty()
-        || settings.event_types.iter().any(|pattern| pattern.matches(&event.event_type));
+    let matches = |pattern: &EventTypePattern| pattern.matches(&event.event_type);
+    let subscribed = if is_operational(&event.event_type) {
+        settings.event_types.iter().any(|pattern| *pattern != EventTypePattern::All && matches(pattern))
+    } else {
+        settings.event_types.is_empty() || settings.event_types.iter().any(matches)
+    };
     let channels_meet = event.channels.is_empty()
         || settings.channels.is_empty()
         || event.channels.iter().any(|channel| settings.channels.contains(channel));
@@ -73,6 +87,15 @@ mod tests {
         assert!(reaches(&created, &endpoint(1, &[], &[])));
         assert!(reaches(&created, &endpoint(1, &["x", "cases.*"], &[])));
         assert!(!reaches(&created, &endpoint(1, &["x", "cases.tasks.*"], &[])));
+    }
+
+    #[test]
+    fn operational_events_reach_only_who_asks_for_them() {
+        let failed = event(r#"{"type":"delivery.failed","data":{}}"#);
+        assert!(!reaches(&failed, &endpoint(1, &[], &[])));
+        assert!(!reaches(&failed, &endpoint(1, &["*"], &[])));
+        assert!(reaches(&failed, &endpoint(1, &["delivery.*"], &[])));
+        assert!(reaches(&failed, &endpoint(1, &["a", "delivery.failed"], &[])));
     }
 
     #[test]

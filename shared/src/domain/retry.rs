@@ -131,8 +131,14 @@ pub fn sweep_at(due: Timestamp, now: Timestamp, messages_lost: u32) -> Timestamp
     }
 }
 
-/// The endpoint is disabled when it has failed without one success for this long, in seconds: 5 days.
-pub const DISABLE_AFTER_SECONDS_DEFAULT: u32 = 5 * 86_400;
+/// An endpoint that has failed without a success for this long, in seconds, gets its new events through the retries lane.
+pub const LEAVES_EVENTS_LANE_AFTER_SECONDS: i64 = 30;
+
+/// Whether new events for an endpoint that has failed since `failing_since` go through the retries lane at `now`.
+#[must_use]
+pub fn leaves_events_lane(failing_since: Timestamp, now: Timestamp) -> bool {
+    now >= plus_seconds(failing_since, LEAVES_EVENTS_LANE_AFTER_SECONDS)
+}
 
 /// Whether an endpoint that has failed since `failing_since` is to be disabled at `now`.
 #[must_use]
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn endpoint_is_given_up_after_five_days_of_failures() {
         let just_before = plus_seconds(NOW, 5 * 86_400 - 1);
-        assert!(!is_given_up(NOW, just_before, DISABLE_AFTER_SECONDS_DEFAULT));
-        assert!(is_given_up(NOW, plus_seconds(just_before, 1), DISABLE_AFTER_SECONDS_DEFAULT));
+        assert!(!is_given_up(NOW, just_before, 5 * 86_400));
+        assert!(is_given_up(NOW, plus_seconds(just_before, 1), 5 * 86_400));
     }
 }

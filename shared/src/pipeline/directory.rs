@@ -20,26 +20,33 @@ const LISTS_CACHED_MAX: usize = 1_000;
 
 /// The endpoints of one tenant in one mode, by id.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints(Arc<Vec<Arc<Endpoint>>>);
+pub struct Endpoints {
+    all: Arc<Vec<Arc<Endpoint>>>,
+    /// Whether any of them is failing; which, the store knows.
+    pub any_failing: bool,
+}
 
 impl Endpoints {
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one of this id.
     #[must_use]
     pub fn get(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
-        self.0.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.0[index])
+        self.all.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.all[index])
     }
 }
+
+/// A list and the count of changes that it is of.
+type List = (u64, Arc<Vec<Arc<Endpoint>>>);
 
 /// The cached lists. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Directory {
     store: Store,
-    lists: Arc<Mutex<HashMap<Scope, (u64, Endpoints)>>>,
+    lists: Arc<Mutex<HashMap<Scope, List>>>,
 }
 
 impl Directory {
@@ -58,33 +65,37 @@ impl Directory {
         let tenants = self.store.tenants(&ids).await?;
         let versions = scopes.iter().filter_map(|scope| {
             let tenant = tenants.get(&scope.tenant_id)?;
-            Some((*scope, tenant.tenant.deleted_at.is_none().then(|| tenant.endpoints_version(*scope))))
+            let alive = tenant.tenant.deleted_at.is_none();
+            Some((*scope, alive.then(|| (tenant.endpoints_version(*scope), tenant.has_failing(*scope)))))
         });
-        let lists = versions.map(|(scope, version)| async move {
-            match version {
-                Some(version) => self.list(scope, version).await,
+        let lists = versions.map(|(scope, known)| async move {
+            match known {
+                Some((version, any_failing)) => {
+                    let all = self.list(scope, version).await?;
+                    Ok((scope, Endpoints { all, any_failing }))
+                }
                 None => Ok((scope, Endpoints::default())),
             }
         });
         Ok(try_join_all(lists).await?.into_iter().collect())
     }
 
-    async fn list(&self, scope: Scope, version: u64) -> Result<(Scope, Endpoints), AwsError> {
+    async fn list(&self, scope: Scope, version: u64) -> Result<Arc<Vec<Arc<Endpoint>>>, AwsError> {
         let cached = self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
-        if let Some((cached_version, endpoints)) = cached
+        if let Some((cached_version, all)) = cached
             && cached_version == version
         {
-            return Ok((scope, endpoints));
+            return Ok(all);
         }
         // Read after the version: the list is at least as new. A newer one under an old version is only read once more.
         let mut all: Vec<_> = self.store.all_endpoints(scope).await?.into_iter().map(Arc::new).collect();
         all.sort_by_key(|endpoint| endpoint.id);
-        let endpoints = Endpoints(Arc::new(all));
+        let all = Arc::new(all);
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if lists.len() >= LISTS_CACHED_MAX {
             lists.clear();
         }
-        lists.insert(scope, (version, endpoints.clone()));
-        Ok((scope, endpoints))
+        lists.insert(scope, (version, Arc::clone(&all)));
+        Ok(all)
     }
 }

@@ -3,6 +3,7 @@
 pub mod deliver;
 pub mod directory;
 pub mod endpoints;
+pub mod operational;
 pub mod publish;
 pub mod replay;
 pub mod sweep;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::stage::{self, Stage};
 use crate::domain::address::AddressPolicy;
 
 /// How long resolving a name may take, in seconds.
@@ -51,6 +52,7 @@ impl Resolve for GuardedResolver {
             if !policy.permits_name(name.as_str()) {
                 return Err(Refusal::Blocked.into());
             }
+            stage::enter(Stage::Resolving);
             // The port is the client's business; it puts the URL's in.
             let lookup = tokio::net::lookup_host((name.as_str(), 0));
             let found = match tokio::time::timeout(Duration::from_secs(RESOLVE_SECONDS_MAX), lookup).await {
@@ -58,6 +60,7 @@ impl Resolve for GuardedResolver {
                 Ok(Err(error)) => return Err(Refusal::NotFound(error.to_string()).into()),
                 Err(_) => return Err(Refusal::Timeout.into()),
             };
+            stage::enter(Stage::Connecting);
             Ok(Box::new(permitted(&policy, found)?.into_iter()) as Addrs)
         })
     }

@@ -4,10 +4,19 @@ use std::error::Error;
 
 use super::CONNECT_SECONDS_MAX;
 use super::address_guard::{RESOLVE_SECONDS_MAX, Refusal};
+use super::stage::Stage;
 use crate::domain::attempt::{Failure, Outcome};
 
-pub(super) fn no_answer_within(timeout_seconds: u32) -> Failure {
-    failure(Outcome::Timeout, format!("first byte: the receiver did not answer within {timeout_seconds} s"))
+/// The whole request took too long; in which phase it was then.
+pub(super) fn too_late(stage: Stage, timeout_seconds: u32) -> Failure {
+    let missed = match stage {
+        Stage::Resolving => format!("resolve: the name was not resolved within {timeout_seconds} s"),
+        Stage::Connecting => {
+            format!("connect: no connection, or no end of its TLS handshake, within {timeout_seconds} s")
+        }
+        Stage::Connected => format!("first byte: the receiver did not answer within {timeout_seconds} s"),
+    };
+    failure(Outcome::Timeout, missed)
 }
 
 pub(super) fn of(error: &reqwest::Error) -> Failure {
@@ -24,7 +33,10 @@ pub(super) fn of(error: &reqwest::Error) -> Failure {
         return failure(Outcome::TlsError, format!("TLS: {tls}"));
     }
     if error.is_timeout() {
-        return failure(Outcome::Timeout, format!("connect: no connection within {CONNECT_SECONDS_MAX} s"));
+        return failure(
+            Outcome::Timeout,
+            format!("connect: no connection, or no end of its TLS handshake, within {CONNECT_SECONDS_MAX} s"),
+        );
     }
     let cause = innermost(error);
     if error.is_connect() {

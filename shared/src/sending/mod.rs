@@ -6,6 +6,7 @@
 pub mod address_guard;
 mod failure;
 pub mod request;
+mod stage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Answer, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, printable_body};
 use address_guard::GuardedResolver;
 use request::WebhookRequest;
+use stage::{Reached, StageLayer};
 
 /// How long resolving, connecting and the TLS handshake may take together, in seconds.
 pub const CONNECT_SECONDS_MAX: u64 = 10;
@@ -61,6 +63,7 @@ impl Sender {
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
             .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
             .pool_max_idle_per_host(CONNECTIONS_IDLE_MAX)
+            .connector_layer(StageLayer)
             .tls_backend_preconfigured(tls_config().map_err(|error| SenderError(error.to_string()))?)
             .build()
             .map_err(|error| SenderError(error.to_string()))?;
@@ -82,10 +85,11 @@ impl Sender {
         })?;
         let whole = Duration::from_secs(u64::from(request.timeout_seconds));
         let sending = self.client.post(url).headers(request.headers).body(request.body).send();
-        let response = match tokio::time::timeout(whole, sending).await {
+        let reached = Reached::default();
+        let response = match stage::tracked(&reached, tokio::time::timeout(whole, sending)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(failure::of(&error)),
-            Err(_) => return Err(failure::no_answer_within(request.timeout_seconds)),
+            Err(_) => return Err(failure::too_late(reached.stage(), request.timeout_seconds)),
         };
         let status = response.status().as_u16();
         let retry_after = response.headers().get(http::header::RETRY_AFTER);

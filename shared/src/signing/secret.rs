@@ -63,7 +63,7 @@ impl SigningSecret {
             secret.key_pair().is_some()
         } else {
             (RAW_SECRET_CHARACTERS_MIN..=RAW_SECRET_CHARACTERS_MAX).contains(&text.len())
-                && text.bytes().all(|b| (b'!'..=b'~').contains(&b))
+                && text.bytes().all(|b| (b' '..=b'~').contains(&b))
         };
         if valid { Ok(secret) } else { Err(InvalidSecret) }
     }

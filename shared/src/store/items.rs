@@ -42,6 +42,12 @@ pub struct TenantItem {
     /// Counts changes of its test endpoints.
     #[serde(default)]
     pub test_endpoints_version: u64,
+    /// How many of its live endpoints are failing; while it is 0, nobody looks which.
+    #[serde(default)]
+    pub live_failing_count: i64,
+    /// How many of its test endpoints are failing.
+    #[serde(default)]
+    pub test_failing_count: i64,
 }
 
 /// An event with its payload.

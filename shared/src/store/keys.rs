@@ -5,6 +5,7 @@
 //! | tenant, with its counters | `TENANT#ten` | `META` |
 //! | API key | `TENANT#ten` | `KEY#sha256` |
 //! | endpoint | `TENANT#ten#mode` | `ENDPOINT#ep` |
+//! | endpoint that has been failing | `TENANT#ten#mode` | `HEALTH#ep` |
 //! | uid | `TENANT#ten#mode` | `UID#uid` |
 //! | event | `EVENTS#ten#mode#shard` | `evt` |
 //! | delivery | `DELIVERIES#ep#shard` | `evt` |
@@ -100,6 +101,12 @@ pub fn endpoints_partition(scope: Scope) -> String {
 #[must_use]
 pub fn endpoint(scope: Scope, id: EndpointId) -> Key {
     Key { pk: endpoints_partition(scope), sk: format!("{ENDPOINT_PREFIX}{id}") }
+}
+
+/// Since when an endpoint has been failing.
+#[must_use]
+pub fn health(scope: Scope, id: EndpointId) -> Key {
+    Key { pk: endpoints_partition(scope), sk: format!("HEALTH#{id}") }
 }
 
 /// The owner of a uid.

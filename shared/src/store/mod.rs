@@ -10,6 +10,7 @@ pub mod deliveries;
 pub mod endpoints;
 pub mod event_types;
 pub mod events;
+pub mod health;
 pub mod idempotency;
 pub mod items;
 pub mod keys;

@@ -18,7 +18,7 @@ use super::{Recorded, Store, Write, from_item, key_item, keys, number, text, to_
 use crate::aws_error::AwsError;
 use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash};
 use crate::domain::id::{KeyId, TenantId};
-use crate::domain::tenant::{Scope, Tenant, TenantSettings};
+use crate::domain::tenant::{Mode, Scope, Tenant, TenantSettings};
 
 /// The most portal sessions of a tenant that are open at once; with the keys they fit one page of DynamoDB's.
 const PORTAL_SESSIONS_MAX: usize = 500;
@@ -49,9 +49,19 @@ impl TenantItem {
     #[must_use]
     pub fn endpoints_version(&self, scope: Scope) -> u64 {
         match scope.mode {
-            crate::domain::tenant::Mode::Live => self.live_endpoints_version,
-            crate::domain::tenant::Mode::Test => self.test_endpoints_version,
+            Mode::Live => self.live_endpoints_version,
+            Mode::Test => self.test_endpoints_version,
         }
+    }
+
+    /// Whether any endpoint of this world is failing.
+    #[must_use]
+    pub fn has_failing(&self, scope: Scope) -> bool {
+        let count = match scope.mode {
+            Mode::Live => self.live_failing_count,
+            Mode::Test => self.test_failing_count,
+        };
+        count > 0
     }
 }
 
@@ -68,6 +78,8 @@ impl Store {
             live_endpoints_version: 0,
             test_endpoint_count: 0,
             test_endpoints_version: 0,
+            live_failing_count: 0,
+            test_failing_count: 0,
         };
         let writes = [Write::Insert(to_item(&key, &item)?), Write::Insert(key_item(&entry))];
         for result in self.record(&writes).await {

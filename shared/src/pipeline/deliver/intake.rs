@@ -76,10 +76,11 @@ impl Work {
         }
     }
 
-    /// The event to be read, where the message does not bring it.
+    /// The event to be read: where the message does not bring it, and where another message may have brought it before.
     pub(super) fn stored_event(&self) -> Option<(Scope, EventId)> {
         match self {
-            Self::Event { .. } | Self::Replay { .. } => None,
+            Self::Event { event, look: true } => Some((event.scope, event.id)),
+            Self::Event { look: false, .. } | Self::Replay { .. } => None,
             Self::Attempt { scope, event_id, .. } | Self::FanOut { scope, event_id, .. } => Some((*scope, *event_id)),
         }
     }

@@ -14,6 +14,7 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::matching::reaches;
+use crate::domain::retry::leaves_events_lane;
 use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub(super) event: Option<(Arc<Event>, Vec<EndpointId>)>,
     /// Requests to make now.
     pub(super) jobs: Vec<Job>,
+    /// Requests to be made through the retries lane, because their endpoints are failing.
+    pub(super) put_off: Vec<Job>,
     /// Deliveries that begin and end without a request.
     pub(super) ended: Vec<Delivery>,
     /// Deliveries on record that end without a further request: before and after.
@@ -51,6 +54,8 @@ pub(super) struct Job {
     pub(super) before: Option<Delivery>,
     pub(super) trigger: Trigger,
     pub(super) lane: Lane,
+    /// Since when the endpoint has been failing, if it is.
+    pub(super) failing_since: Option<Timestamp>,
     /// The HTTP request that the event came with, for the log.
     pub(super) request_id: Option<String>,
 }
@@ -99,6 +104,7 @@ impl InHand {
 pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, EventId)> {
     match &task.work {
         Work::Event { event, look: true } => {
+            let event = as_recorded(event, known);
             let matched = matched(event, known.endpoints.get(&event.scope), |_| true);
             if matched.len() > FAN_OUT_INLINE_MAX { Vec::new() } else { names(&matched, event.id) }
         }
@@ -113,6 +119,32 @@ pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, E
     }
 }
 
+/// The endpoints that a task is about, where any of their tenant's is failing.
+pub(super) fn may_be_failing(task: &Task, known: &Known) -> Vec<(Scope, EndpointId)> {
+    let scope = task.work.scope();
+    let Some(endpoints) = known.endpoints.get(&scope).filter(|endpoints| endpoints.any_failing) else {
+        return Vec::new();
+    };
+    let ids = match &task.work {
+        Work::Event { event, .. } => {
+            let matched = matched(as_recorded(event, known), Some(endpoints), |_| true);
+            matched.iter().map(|endpoint| endpoint.id).collect()
+        }
+        Work::FanOut { event_id, first, last, .. } => known.events.get(event_id).map_or_else(Vec::new, |stored| {
+            let part = matched(&stored.event, Some(endpoints), |id| (*first..=*last).contains(&id));
+            part.iter().map(|endpoint| endpoint.id).collect()
+        }),
+        Work::Attempt { endpoint_id, .. } => vec![*endpoint_id],
+        Work::Replay { .. } => Vec::new(),
+    };
+    ids.into_iter().map(|id| (scope, id)).collect()
+}
+
+/// The event as the first message brought it: another message under the same id adds nothing to it.
+fn as_recorded<'a>(event: &'a Event, known: &'a Known) -> &'a Event {
+    known.events.get(&event.id).map_or(event, |stored| &stored.event)
+}
+
 /// Decides what a task means at `now`.
 pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
     let scope = task.work.scope();
@@ -120,7 +152,7 @@ pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
         return Plan { aside: Some("tenant_id: there is no such tenant"), ..Plan::default() };
     };
     match &task.work {
-        Work::Event { event, .. } => plan_event(event, endpoints, known, task, now),
+        Work::Event { event, .. } => plan_event(as_recorded(event, known), endpoints, known, task, now),
         Work::FanOut { event_id, first, last, .. } => {
             let Some(stored) = known.events.get(event_id) else { return Plan::default() };
             let event = Arc::new(stored.event.clone());
@@ -166,14 +198,21 @@ fn begin_deliveries(
             continue;
         }
         match endpoint.status {
-            EndpointStatus::Active => plan.jobs.push(Job {
-                event: Arc::clone(event),
-                endpoint,
-                before: None,
-                trigger: Trigger::Automatic,
-                lane: task.lane,
-                request_id: task.request_id.clone(),
-            }),
+            EndpointStatus::Active => {
+                let failing_since = known.failing.get(&endpoint.id).copied();
+                let fails = failing_since.is_some_and(|since| leaves_events_lane(since, now));
+                let job = Job {
+                    event: Arc::clone(event),
+                    endpoint,
+                    before: None,
+                    trigger: Trigger::Automatic,
+                    lane: task.lane,
+                    failing_since,
+                    request_id: task.request_id.clone(),
+                };
+                let jobs = if fails && task.lane == Lane::Events { &mut plan.put_off } else { &mut plan.jobs };
+                jobs.push(job);
+            }
             EndpointStatus::Paused | EndpointStatus::Disabled => {
                 plan.ended.push(Delivery::new(event, endpoint.id, now).ended(DeliveryStatus::Skipped, now));
             }
@@ -206,6 +245,7 @@ fn plan_attempt(
             before: Some(delivery.clone()),
             trigger,
             lane: Lane::Retries,
+            failing_since: known.failing.get(&endpoint_id).copied(),
             request_id: None,
         }),
         _ => plan.cancelled.push((delivery.clone(), delivery.clone().ended(DeliveryStatus::Cancelled, now))),

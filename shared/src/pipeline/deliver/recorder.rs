@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::health::Findings;
 use super::intake::{Task, put_task_aside};
 use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
 use super::plan::{InHand, Job, Plan, plan};
@@ -21,7 +22,7 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, seconds_until, wake};
 use crate::domain::time::plus_seconds;
-use crate::pipeline::{endpoints, replay};
+use crate::pipeline::replay;
 use crate::queue::messages::RetryMessage;
 use crate::random;
 use crate::services::Services;
@@ -134,7 +135,7 @@ enum Then {
     Nothing,
     FanOut(Vec<RetryMessage>),
     Wake { delivery: Box<Delivery>, trigger: Trigger },
-    Disable(Box<Job>),
+    Attempted { job: Box<Job>, after: Box<Delivery>, gone: bool },
 }
 
 struct Recorder<'a> {
@@ -180,6 +181,9 @@ impl<'a> Recorder<'a> {
         for (before, after) in &plan.cancelled {
             self.add(message, update_delivery(before, after, now), Then::Nothing);
         }
+        for job in &plan.put_off {
+            self.put_off(message, job, 0);
+        }
         if plan.jobs.is_empty() {
             self.ready.extend(self.events.remove(&message));
         }
@@ -194,11 +198,8 @@ impl<'a> Recorder<'a> {
                     .clone()
                     .unwrap_or_else(|| Delivery::new(&job.event, job.endpoint.id, verdict.attempt.at));
                 let after = before.clone().after_attempt(&verdict, policy, ended_at, random::unit_interval());
-                let then = if verdict.gone {
-                    Then::Disable(Box::new(job.clone()))
-                } else {
-                    Then::Wake { delivery: Box::new(after.clone()), trigger: Trigger::Automatic }
-                };
+                let then =
+                    Then::Attempted { job: Box::new(job.clone()), after: Box::new(after.clone()), gone: verdict.gone };
                 let write = match &job.before {
                     None => insert_delivery(&after, ended_at, expires_at(self.services, job.event.id)),
                     Some(before) => update_delivery(before, &after, ended_at),
@@ -251,6 +252,7 @@ impl<'a> Recorder<'a> {
         let writes: Vec<_> = ready.iter().map(|ready| ready.write.clone()).collect();
         let results = self.services.store.record(&writes).await;
         let mut wakes = std::mem::take(&mut self.put_off);
+        let mut findings = Findings::default();
         for (Ready { message, then, .. }, result) in ready.into_iter().zip(results) {
             match (result, then) {
                 (Recorded::Failed(error), _) => {
@@ -264,7 +266,10 @@ impl<'a> Recorder<'a> {
                 (Recorded::Done, Then::Wake { delivery, trigger }) => {
                     wakes.extend(wake_message(&delivery, trigger, self.services.clock.now()));
                 }
-                (Recorded::Done, Then::Disable(job)) => endpoints::disable_gone(self.services, &job.endpoint).await,
+                (Recorded::Done, Then::Attempted { job, after, gone }) => {
+                    wakes.extend(wake_message(&after, Trigger::Automatic, self.services.clock.now()));
+                    findings.add(&job, &after, gone);
+                }
             }
         }
         for (result, (message, _)) in self.services.queues.send_retries(&wakes).await.into_iter().zip(&wakes) {
@@ -272,6 +277,7 @@ impl<'a> Recorder<'a> {
                 tracing::warn!(%error, ?message, "a retry could not be queued; the sweeper will find it");
             }
         }
+        findings.act(self.services).await;
     }
 
     async fn fan_out(&mut self, message: usize, parts: Vec<RetryMessage>) {

@@ -8,8 +8,9 @@ use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::tenant::Scope;
-use crate::domain::time::plus_seconds;
+use crate::domain::time::{self, plus_seconds};
 use crate::domain::validation::Patch;
+use crate::pipeline::operational::{self, Notice};
 use crate::random;
 use crate::services::Services;
 use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
@@ -67,7 +68,11 @@ pub async fn rotate(
     overlap_seconds: u32,
     by: KeyId,
 ) -> Result<Changed, AwsError> {
-    carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await
+    let changed = carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?;
+    if let Changed::Yes(endpoint) = &changed {
+        operational::tell(services, scope, &[Notice::secret_rotated(endpoint)]).await;
+    }
+    Ok(changed)
 }
 
 /// Ends the overlap of two keys now; where there is none, nothing changes. Repeating is safe.
@@ -88,9 +93,25 @@ pub async fn expire_previous(services: &Services, scope: Scope, id: EndpointId) 
 
 /// Disables an endpoint whose receiver says that it is gone for good. What fails here is done at the next such answer.
 pub async fn disable_gone(services: &Services, seen: &Endpoint) {
-    let edit = Edit::Disable { url: &seen.settings.url, reason: "the receiver answered 410 Gone" };
+    disable(services, seen, "the receiver answered 410 Gone").await;
+}
+
+/// Disables an endpoint that has failed without a success since `since`. What fails here is done at the next failure.
+pub async fn disable_given_up(services: &Services, seen: &Endpoint, since: Timestamp) {
+    disable(services, seen, &format!("every attempt has failed since {}", time::format(since))).await;
+}
+
+async fn disable(services: &Services, seen: &Endpoint, reason: &str) {
+    let edit = Edit::Disable { url: &seen.settings.url, reason };
     match carry_out(services, seen.scope, seen.id, &edit, None, None).await {
-        Ok(_) => tracing::info!(endpoint_id = %seen.id, "endpoint disabled: the receiver is gone"),
+        // Only whoever has disabled it tells of it.
+        Ok(Changed::Yes(now))
+            if now.status == EndpointStatus::Disabled && now.disabled_reason.as_deref() == Some(reason) =>
+        {
+            tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
+            operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await;
+        }
+        Ok(_) => {}
         Err(error) => tracing::warn!(%error, endpoint_id = %seen.id, "endpoint could not be disabled"),
     }
 }
@@ -119,12 +140,25 @@ pub(super) async fn carry_out(
             }
         }
         match services.store.update_endpoint(&before, &after).await? {
-            EndpointChanged::Yes => return Ok(Changed::Yes(Box::new(after))),
+            EndpointChanged::Yes => {
+                forget_failures(services, &before, &after).await;
+                return Ok(Changed::Yes(Box::new(after)));
+            }
             EndpointChanged::UidTaken => return Ok(Changed::UidTaken),
             EndpointChanged::Stale => {}
         }
     }
     Ok(Changed::Stale)
+}
+
+/// An endpoint that is activated again, or points elsewhere, begins anew.
+async fn forget_failures(services: &Services, before: &Endpoint, after: &Endpoint) {
+    let activated = before.status != EndpointStatus::Active && after.status == EndpointStatus::Active;
+    if (activated || before.settings.url != after.settings.url)
+        && let Err(error) = services.store.end_failing(after.scope, after.id).await
+    {
+        tracing::warn!(%error, endpoint_id = %after.id, "an endpoint's failures are still noted");
+    }
 }
 
 async fn apply(
@@ -208,7 +242,7 @@ async fn apply(
         Edit::Disable { url, reason } => {
             // An endpoint that was changed since, its URL perhaps, is not the one that is gone.
             if before.status != EndpointStatus::Active || before.settings.url != *url {
-                return Ok(Applied::Nothing);
+                return Ok(Applied::Refused(Changed::Stale));
             }
             after.status = EndpointStatus::Disabled;
             after.disabled_reason = Some((*reason).to_owned());

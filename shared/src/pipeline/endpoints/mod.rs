@@ -17,7 +17,7 @@ use crate::signing::{SecretDocument, SigningSecret};
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
 use crate::store::removals::Removal;
 
-pub use edit::{Changed, disable_gone, end_overlap, expire_previous, rotate};
+pub use edit::{Changed, disable_given_up, disable_gone, end_overlap, expire_previous, rotate};
 
 use edit::Edit;
 
@@ -157,6 +157,9 @@ pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(false) };
         let now = services.clock.now();
         if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Yes {
+            if let Err(error) = services.store.end_failing(scope, id).await {
+                tracing::warn!(%error, endpoint_id = %id, "a deleted endpoint's failures are still noted");
+            }
             return Ok(true);
         }
     }

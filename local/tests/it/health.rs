@@ -1,0 +1,170 @@
+//! Endpoints that fail, are given up, and come back; and what the tenant is told.
+
+use serde_json::{Value, json};
+
+use crate::world::{Reply, World};
+
+const HOUR: i64 = 3_600;
+
+async fn status(world: &World, id: &str) -> Value {
+    world.api.get(&format!("/v1/endpoints/{id}")).await.expect(200)
+}
+
+fn bodies(world: &World, path: &str) -> Vec<Value> {
+    world.receiver.got(path).iter().map(|got| serde_json::from_slice(&got.body).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn five_days_of_nothing_but_failures_disable_an_endpoint_once_and_say_so_once() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "event_types": ["a"], "retry": { "max_attempts": 1 } })).await;
+    world.endpoint("/ops", json!({ "event_types": ["endpoint.*"] })).await;
+    world.endpoint("/all", json!({})).await;
+    world.receiver.reply("/a", [Reply::Status(500)]);
+    for _ in 0..11 {
+        world.send("a", json!({})).await;
+        world.settle().await;
+        assert_eq!(status(&world, &id).await["status"], "active");
+        world.run(11 * HOUR).await;
+    }
+    for _ in 0..3 {
+        world.send("a", json!({})).await;
+        world.settle().await;
+    }
+    let now = status(&world, &id).await;
+    assert_eq!(now["status"], "disabled");
+    assert!(now["disabled_reason"].as_str().unwrap().contains("since 2026-11-20T00:00:00.000Z"), "{now}");
+    let told = bodies(&world, "/ops");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (told[0]["type"].clone(), told[0]["data"]["endpoint_id"].clone()),
+        (json!("endpoint.disabled"), json!(id))
+    );
+    // Who subscribes to everything gets the events and not what Outhook has to say of itself.
+    assert_eq!(world.receiver.got("/all").len(), 14);
+
+    let skipped = world.send("a", json!({})).await;
+    world.settle().await;
+    assert_eq!(world.delivery(&id, &skipped).await["status"], "skipped");
+    world.receiver.reply("/a", [Reply::Status(200)]);
+    let path = format!("/v1/endpoints/{id}");
+    let active = world.api.patch(&path, json!({ "status": "active" })).await.expect(200);
+    assert_eq!(active["disabled_reason"], Value::Null);
+    world
+        .api
+        .post(&format!("{path}/replay"), json!({ "since": "2026-11-19T00:00:00Z", "status": ["skipped"] }))
+        .await
+        .expect(202);
+    world.settle().await;
+    assert_eq!(world.delivery(&id, &skipped).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn one_success_in_between_begins_the_five_days_anew() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "retry": { "max_attempts": 1 } })).await;
+    let replies = |n: usize| if n == 9 { Reply::Status(200) } else { Reply::Status(500) };
+    world.receiver.reply("/a", (0..40).map(replies));
+    for _ in 0..19 {
+        world.send("a", json!({})).await;
+        world.settle().await;
+        world.run(11 * HOUR).await;
+    }
+    assert_eq!(status(&world, &id).await["status"], "active");
+    for _ in 0..3 {
+        world.send("a", json!({})).await;
+        world.settle().await;
+        world.run(11 * HOUR).await;
+    }
+    assert_eq!(status(&world, &id).await["status"], "disabled");
+}
+
+#[tokio::test]
+async fn endpoint_that_is_activated_again_has_its_five_days_again() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "retry": { "max_attempts": 1 } })).await;
+    world.receiver.reply("/a", [Reply::Status(500)]);
+    for _ in 0..12 {
+        world.send("a", json!({})).await;
+        world.settle().await;
+        world.run(11 * HOUR).await;
+    }
+    assert_eq!(status(&world, &id).await["status"], "disabled");
+    world.api.patch(&format!("/v1/endpoints/{id}"), json!({ "status": "active" })).await.expect(200);
+    world.send("a", json!({})).await;
+    world.settle().await;
+    assert_eq!(status(&world, &id).await["status"], "active");
+}
+
+#[tokio::test]
+async fn gone_receiver_disables_its_endpoint_at_once_and_what_was_pending_ends() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({})).await;
+    world.endpoint("/ops", json!({ "event_types": ["endpoint.disabled"] })).await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(410)]);
+    let pending = world.send("a", json!({})).await;
+    world.settle().await;
+    let gone = world.send("a", json!({})).await;
+    world.settle().await;
+    let now = status(&world, &id).await;
+    assert_eq!(
+        (now["status"].clone(), now["disabled_reason"].clone()),
+        (json!("disabled"), json!("the receiver answered 410 Gone"))
+    );
+    world.run(HOUR).await;
+    assert_eq!(world.delivery(&id, &gone).await["status"], "failed");
+    assert_eq!(world.delivery(&id, &pending).await["status"], "cancelled");
+    assert_eq!((world.receiver.got("/a").len(), world.receiver.got("/ops").len()), (2, 1));
+}
+
+#[tokio::test]
+async fn delivery_whose_attempts_are_used_up_is_told_of_once_and_that_news_raises_no_other() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "event_types": ["a"], "retry": { "schedule_seconds": [5] } })).await;
+    world.endpoint("/ops", json!({ "event_types": ["delivery.failed"], "retry": { "max_attempts": 1 } })).await;
+    world.receiver.reply("/a", [Reply::Status(404)]);
+    world.receiver.reply("/ops", [Reply::Status(500)]);
+    let event = world.send("a", json!({})).await;
+    world.run(HOUR).await;
+    let told = bodies(&world, "/ops");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let data = &told[0]["data"];
+    assert_eq!((data["endpoint_id"].clone(), data["event_id"].clone()), (json!(id), json!(event)));
+    assert_eq!((data["attempts"].clone(), data["last_status_code"].clone()), (json!(2), json!(404)));
+}
+
+#[tokio::test]
+async fn rotation_is_told_of_without_the_secret() {
+    let world = World::start().await;
+    world.endpoint("/ops", json!({ "event_types": ["endpoint.secret.rotated"] })).await;
+    let id = world.endpoint("/a", json!({ "event_types": ["a"] })).await;
+    let rotated = world.api.post(&format!("/v1/endpoints/{id}/secret/rotate"), json!({})).await.expect(200);
+    world.settle().await;
+    let told = world.receiver.got("/ops");
+    assert_eq!(told.len(), 1);
+    assert!(!String::from_utf8_lossy(&told[0].body).contains(rotated["secret"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn failing_endpoint_leaves_the_events_lane_and_comes_back_with_its_first_success() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "retry": { "max_attempts": 1 } })).await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(500), Reply::Status(200)]);
+    let lane_of_next = async || {
+        world.send("a", json!({})).await;
+        let _ = world.aws.calls().take();
+        world.settle().await;
+        let calls = world.aws.calls().take();
+        let through_retries =
+            calls.iter().any(|call| call.operation == "SendMessageBatch" && call.identity == "DeliverEventsFunction");
+        if through_retries { "retries" } else { "events" }
+    };
+    assert_eq!(lane_of_next().await, "events");
+    world.advance_seconds(31);
+    assert_eq!(lane_of_next().await, "retries");
+    assert_eq!(lane_of_next().await, "retries");
+    assert_eq!(lane_of_next().await, "events");
+    assert_eq!(world.receiver.got("/a").len(), 4);
+    let log = world.api.get(&format!("/v1/endpoints/{id}/deliveries?status=pending")).await.expect(200);
+    assert_eq!(log, json!([]));
+}
