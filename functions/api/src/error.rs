@@ -56,16 +56,21 @@ impl ApiError {
 
     /// The error as one of several in an answer.
     pub(crate) fn part(self) -> ErrorBody {
+        if let Self::Aws(error) = &self {
+            tracing::error!(%error, "a part of a request failed");
+        }
+        self.body()
+    }
+
+    /// What callers are told.
+    pub(crate) fn body(self) -> ErrorBody {
         let (_, code) = self.status_and_code();
         let message = self.message();
-        if let Self::Aws(error) = &self {
-            tracing::error!(%error, code, "a part of a request failed");
-        }
         let details = if let Self::Validation(errors) = self { errors.0 } else { Vec::new() };
         ErrorBody { code, message, details }
     }
 
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    pub(crate) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Validation(_) => (StatusCode::BAD_REQUEST, "VALIDATION_ERROR"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
@@ -136,13 +141,12 @@ impl IntoResponse for ApiError {
         if let Self::Aws(error) = &self {
             tracing::error!(%error, code, "request failed");
         }
-        let message = self.message();
         let retry_after = match &self {
             Self::RateLimited { reset_seconds, .. } => Some(HeaderValue::from(*reset_seconds)),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER),
             _ => None,
         };
-        let details = if let Self::Validation(errors) = self { errors.0 } else { Vec::new() };
+        let body = self.body();
         let mut response = status.into_response();
         if let Some(retry_after) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, retry_after);
@@ -150,7 +154,7 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(ErrorBody { code, message, details });
+        response.extensions_mut().insert(body);
         response
     }
 }

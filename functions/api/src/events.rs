@@ -33,7 +33,7 @@ use crate::request_id::RequestId;
 use crate::respond;
 
 /// The most events of one batch.
-const BATCH_EVENTS_MAX: usize = 100;
+pub(crate) const BATCH_EVENTS_MAX: usize = 100;
 
 #[derive(Serialize)]
 struct AcceptedView {

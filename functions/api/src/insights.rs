@@ -28,8 +28,10 @@ const LATEST_EXAMINED_MAX: usize = 1_000;
 const CATALOGUE_EXAMINED_MAX: usize = 1_000;
 /// How many deliveries the statistics are made of at the most; of more, only the newest count.
 const STATS_EXAMINED_MAX: usize = 10_000;
+/// How far back the statistics go unless the caller says otherwise, in hours.
+pub(crate) const WINDOW_HOURS_DEFAULT: u32 = 24;
 /// The longest window of the statistics, in hours: 30 days.
-const WINDOW_HOURS_MAX: u32 = 720;
+pub(crate) const WINDOW_HOURS_MAX: u32 = 720;
 
 #[derive(Serialize)]
 struct TypeStatusView {
@@ -141,7 +143,7 @@ pub(crate) async fn stats(
             .ok_or_else(|| format!("must be 1h to {WINDOW_HOURS_MAX}h"))
     });
     params.finish()?;
-    let window_hours = window_hours.unwrap_or(24);
+    let window_hours = window_hours.unwrap_or(WINDOW_HOURS_DEFAULT);
     let store = &api.services.store;
     let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
     let now = api.services.clock.now();

@@ -12,7 +12,7 @@ use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX};
 use crate::error::ApiError;
 
 /// How often a parameter may stand that may stand several times.
-const VALUES_MAX: usize = 20;
+pub(crate) const VALUES_MAX: usize = 20;
 
 /// The parameters of a request; they are taken by name, and what is left at the end is unknown.
 pub(crate) struct Params {

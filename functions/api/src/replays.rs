@@ -25,7 +25,7 @@ use crate::idempotent::{self, Owner};
 use crate::respond;
 
 /// The most event types that a replay names.
-const EVENT_TYPES_MAX: usize = 100;
+pub(crate) const EVENT_TYPES_MAX: usize = 100;
 
 #[derive(Serialize)]
 struct ReplayView {

@@ -21,9 +21,9 @@ use crate::idempotent::{self, Owner, ShownSecret};
 use crate::respond;
 
 /// How long both secrets sign unless the caller says otherwise, in seconds.
-const OVERLAP_SECONDS_DEFAULT: u32 = 86_400;
+pub(crate) const OVERLAP_SECONDS_DEFAULT: u32 = 86_400;
 /// The longest that both secrets can sign, in seconds: a week.
-const OVERLAP_SECONDS_MAX: u32 = 604_800;
+pub(crate) const OVERLAP_SECONDS_MAX: u32 = 604_800;
 
 #[derive(Serialize)]
 struct SecretView {

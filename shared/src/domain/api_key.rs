@@ -221,9 +221,14 @@ impl NewApiKey {
             let allowed = !permissions.is_empty() && permissions.iter().all(|p| PORTAL_PERMISSIONS.contains(p));
             if allowed { Ok(permissions) } else { Err(permissions_rule.clone()) }
         });
-        let seconds_rule = format!("must be a whole number of seconds from 60 to {PORTAL_SECONDS_MAX}");
+        let seconds_rule =
+            format!("must be a whole number of seconds from {PORTAL_SECONDS_MIN} to {PORTAL_SECONDS_MAX}");
         let seconds = fields.optional("expires_in_seconds", &seconds_rule, |seconds: u32| {
-            if (60..=PORTAL_SECONDS_MAX).contains(&seconds) { Ok(seconds) } else { Err(seconds_rule.clone()) }
+            if (PORTAL_SECONDS_MIN..=PORTAL_SECONDS_MAX).contains(&seconds) {
+                Ok(seconds)
+            } else {
+                Err(seconds_rule.clone())
+            }
         });
         let valid_until = time::plus_seconds(now, i64::from(seconds.unwrap_or(PORTAL_SECONDS_DEFAULT)));
         fields.finish().finish(mode.map(|mode| Self {
@@ -238,6 +243,8 @@ impl NewApiKey {
 
 /// How long a portal session lasts unless the operator says otherwise, in seconds.
 pub const PORTAL_SECONDS_DEFAULT: u32 = 3_600;
+/// The shortest that a portal session can last, in seconds.
+pub const PORTAL_SECONDS_MIN: u32 = 60;
 /// The longest that a portal session can last, in seconds.
 pub const PORTAL_SECONDS_MAX: u32 = 86_400;
 /// What the token of a portal session may allow: what a tenant's own people do, and not what its backend does.

@@ -30,6 +30,9 @@ pub enum DeliveryStatus {
 }
 
 impl DeliveryStatus {
+    /// Every status there is.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled];
+
     /// The name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -47,7 +50,7 @@ impl std::str::FromStr for DeliveryStatus {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Pending, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled]
+        Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)
             .ok_or_else(|| "must be pending, succeeded, failed, skipped or cancelled".to_owned())

@@ -32,6 +32,9 @@ pub enum EndpointStatus {
 }
 
 impl EndpointStatus {
+    /// Every status there is.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Disabled];
+
     /// The name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {

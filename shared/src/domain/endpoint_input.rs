@@ -317,23 +317,26 @@ fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<String, S
     Ok(checked)
 }
 
-/// Headers that describe the connection or the message, or that receivers trust to be ours.
+/// Headers that describe the connection, or that receivers trust to be ours; in lower case.
+pub const RESERVED_HEADERS: &[&str] = &[
+    "connection",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+/// What headers begin with that describe the message or carry its signature.
+pub const RESERVED_HEADER_BEGINNINGS: &[&str] = &["content-", "webhook-"];
+
 fn is_reserved_header(name: &str) -> bool {
-    const RESERVED: &[&str] = &[
-        "connection",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    ];
-    RESERVED.contains(&name) || name.starts_with("content-") || name.starts_with("webhook-")
+    RESERVED_HEADERS.contains(&name) || RESERVED_HEADER_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 pub(super) fn check_header_name(name: &str) -> Result<String, String> {

@@ -51,8 +51,9 @@ pub enum Encoding {
 }
 
 /// What the templates of a `custom` signature may name.
-const PLACEHOLDERS: &[&str] = &["id", "timestamp", "timestamp_ms", "body"];
-const HMAC_PLACEHOLDERS: &[&str] = &["hmac_hex", "hmac_base64"];
+pub const PLACEHOLDERS: &[&str] = &["id", "timestamp", "timestamp_ms", "body"];
+/// What the headers of a `custom` signature may name beside them.
+pub const HMAC_PLACEHOLDERS: &[&str] = &["hmac_hex", "hmac_base64"];
 
 impl Signature {
     /// Whether its key is an Ed25519 key pair and not a shared secret.

@@ -1,0 +1,8 @@
+//! Writes the API's description: `cargo run -p api --example openapi > docs/openapi.json`.
+
+use std::io::Write;
+
+fn main() -> std::io::Result<()> {
+    let text = serde_json::to_string_pretty(api::openapi::document())?;
+    writeln!(std::io::stdout(), "{text}")
+}

@@ -1,0 +1,114 @@
+//! The API's description in OpenAPI 3.1, made from the route table and from the constants and enums that the code itself goes by.
+//!
+//! Each route carries its operation, so that nothing is served that is not described, and nothing described that is not served. Shapes are written
+//! here beside the code that reads and writes them; the integration tests hold every answer against them.
+
+pub(crate) mod deliveries;
+mod endpoint_schemas;
+pub(crate) mod endpoints;
+pub(crate) mod events;
+mod failures;
+mod operation;
+pub(crate) mod operator;
+mod parameters;
+mod shape;
+mod webhooks;
+
+use std::sync::OnceLock;
+
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use serde_json::{Map, Value, json};
+
+use crate::routes;
+use operation::Components;
+pub(crate) use operation::Operation;
+
+/// The description as JSON, the same that `GET /v1/openapi.json` answers.
+pub fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(build)
+}
+
+/// `GET /v1/openapi.json`.
+pub(crate) async fn show() -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text: &'static str = TEXT.get_or_init(|| document().to_string());
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+fn build() -> Value {
+    let components = components();
+    let mut paths = Map::new();
+    for route in routes::all() {
+        let operation = (route.operation)().object(&route.method, route.path, &components);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.as_str().to_ascii_lowercase()] = operation;
+    }
+    let schemas = components.iter().map(|(name, component)| {
+        let mut schema = component.schema.clone();
+        schema["examples"] = json!([component.example]);
+        ((*name).to_owned(), schema)
+    });
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Outhook",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Sends webhooks for a multi-tenant service.",
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0", "identifier": env!("CARGO_PKG_LICENSE") },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": [
+            { "name": "Endpoints", "description": "Receivers' URLs, their secrets, test calls and how they are doing." },
+            { "name": "Events", "description": "What happened; each is sent once and fans out to endpoints." },
+            { "name": "Event types", "description": "The catalogue, with optional schemas that data must satisfy." },
+            { "name": "Deliveries", "description": "Each event on its way to each endpoint, with every attempt." },
+            { "name": "Operator", "description": "Tenants and their keys, with the root key." },
+            { "name": "Service", "description": "Routes that need no key." },
+        ],
+        "paths": paths,
+        "webhooks": webhooks::webhooks(),
+        "components": {
+            "securitySchemes": security_schemes(),
+            "schemas": Map::from_iter(schemas),
+            "parameters": parameters::parameters(),
+            "headers": parameters::headers(),
+            "responses": failures::responses(),
+        },
+    })
+}
+
+fn components() -> Components {
+    let all = [
+        endpoint_schemas::components(),
+        endpoints::components(),
+        events::components(),
+        deliveries::components(),
+        operator::components(),
+        failures::components(),
+        webhooks::components(),
+    ];
+    all.into_iter().flatten().map(|component| (component.name, component)).collect()
+}
+
+fn security_schemes() -> Value {
+    json!({
+        "key": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "sk_live_… or sk_test_…",
+            "description": "a tenant's API key; it opens the tenant's live or test world",
+        },
+        "keyAsPassword": { "type": "http", "scheme": "basic", "description": "the same key as password, with any user name" },
+        "rootKey": { "type": "http", "scheme": "bearer", "description": "the operator's key" },
+    })
+}
+
+const DESCRIPTION: &str = "Success is `{\"data\": …}`, a list `{\"data\": […], \"has_more\", \"next_cursor\"}`, failure `{\"error\": {\"code\", \
+\"message\", \"details\"?, \"request_id\"}}`. Ids are a prefix and a ULID. Times are RFC 3339 in UTC with milliseconds. Unknown fields and parameters \
+are refused. After a change or a delete an endpoint may still be used for a few seconds.";
+
+#[cfg(test)]
+mod tests;
