@@ -28,7 +28,7 @@ use crate::request_id::RequestId;
 use crate::respond;
 
 /// What a test event says unless the caller says otherwise.
-const TEST_DATA: &str = r#"{"message":"This is a test of your webhook endpoint."}"#;
+pub(crate) const TEST_DATA: &str = r#"{"message":"This is a test of your webhook endpoint."}"#;
 
 #[derive(Serialize)]
 #[serde(untagged)]

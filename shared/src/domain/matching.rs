@@ -8,7 +8,7 @@ use super::event_type::{EventType, EventTypePattern};
 pub const TEST_EVENT_TYPE: &str = "endpoint.test";
 
 /// What Outhook itself has to say. Reaches only endpoints that ask for it by name or by prefix; a subscription to everything does not.
-pub const OPERATIONAL_EVENT_TYPES: &[&str] = &["endpoint.disabled", "endpoint.secret.rotated", "delivery.failed"];
+pub const OPERATIONAL_EVENT_TYPES: [&str; 3] = ["endpoint.disabled", "endpoint.secret.rotated", "delivery.failed"];
 
 /// Whether this is a type of operational events.
 #[must_use]
