@@ -4,6 +4,8 @@ use http::StatusCode;
 use reqwest::Method;
 use serde_json::Value;
 
+use super::contract::{self, Answered};
+
 /// Calls the API with one key.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -36,7 +38,7 @@ impl Client {
 
     /// Sends a request that was made beforehand.
     pub(crate) async fn execute(&self, request: reqwest::Request) -> Answer {
-        Answer::read(self.http.execute(request).await.unwrap()).await
+        Answer::read(&self.http, request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -63,14 +65,18 @@ impl Client {
 }
 
 impl Answer {
-    /// Sends a request and reads the answer.
+    /// Sends a request and reads the answer, which must be one that the OpenAPI document allows.
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
-        Self::read(request.send().await.unwrap()).await
+        let (http, request) = request.build_split();
+        Self::read(&http, request.unwrap()).await
     }
 
-    async fn read(response: reqwest::Response) -> Self {
+    async fn read(http: &reqwest::Client, request: reqwest::Request) -> Self {
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let response = http.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.unwrap();
+        contract::check(&Answered { method: &method, target: url.path(), status, headers: &headers, body: &bytes });
         Self { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
     }
 

@@ -4,6 +4,7 @@
 //! Nothing here waits for time to pass: [`World::settle`] carries out what is due now, and [`World::run`] jumps from one due time to the next.
 
 mod client;
+mod contract;
 mod queues;
 mod receiver;
 mod storage;
