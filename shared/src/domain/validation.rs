@@ -19,7 +19,7 @@ pub struct FieldError {
 
 /// What is wrong with an input; never empty when it is returned as an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(|e| format!("{} {}", e.field, e.message)).collect::<Vec<_>>().join("; "))]
+#[error("{}", .0.iter().map(|e| format!("{} {}", e.field, e.message).trim().to_owned()).collect::<Vec<_>>().join("; "))]
 pub struct FieldErrors(pub Vec<FieldError>);
 
 impl FieldErrors {
