@@ -419,3 +419,22 @@ async fn own_secret_has_24_to_64_bytes_or_16_to_256_characters() {
     world.settle().await;
     assert_eq!(["/1", "/2", "/3", "/4"].map(|path| world.receiver.got(path).len()), [1; 4]);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_our_fault_and_shows_nothing_of_the_inside() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    let table = aws_sdk_dynamodb::Client::new(&local::clients::sdk_config(world.aws.endpoint_url(), "deployer").await);
+    let text = |text: String| aws_sdk_dynamodb::types::AttributeValue::S(text);
+    let put = table
+        .put_item()
+        .table_name(&world.services.config.table_name)
+        .item("PK", text(format!("TENANT#{}#live", world.demo.tenant_id)))
+        .item("SK", text(format!("ENDPOINT#{endpoint}")))
+        .item("url", text("not an endpoint".to_owned()));
+    put.send().await.unwrap();
+    let broken = world.api.get(&format!("/v1/endpoints/{endpoint}")).await;
+    let message = broken.body["error"]["message"].as_str().unwrap().to_owned();
+    assert!(!message.contains("missing field") && !message.contains("dynamodb"), "{message}");
+    broken.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR");
+}
