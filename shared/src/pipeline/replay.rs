@@ -41,7 +41,7 @@ pub async fn retry(services: &Services, stored: &StoredDelivery) -> Result<(), A
         // Refused: somebody else has just tried it, which is as good.
         written(services.store.record(&[update_delivery(delivery, &reopened, now)?]).await)?;
     }
-    queue(services, &[attempt_of(delivery, Trigger::Manual)]).await
+    queue(services, &[RetryMessage::next_attempt(delivery, Trigger::Manual)]).await
 }
 
 /// Delivers an event again to these of its endpoints; how many deliveries were begun.
@@ -66,7 +66,7 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
             None => new_delivery(services, event, endpoint.id, now)?,
         };
         writes.extend(write);
-        messages.push(attempt_of(&delivery, Trigger::Replay));
+        messages.push(RetryMessage::next_attempt(&delivery, Trigger::Replay));
     }
     written(services.store.record(&writes).await)?;
     queue(services, &messages).await?;
@@ -158,7 +158,7 @@ pub async fn step(services: &Services, scope: Scope, id: ReplayId) -> Result<(),
         if delivery.status != DeliveryStatus::Pending {
             let reopened = delivery.clone().reopened(Trigger::Replay, now);
             writes.push(replay_delivery(delivery, &reopened, id, now)?);
-            messages.push(attempt_of(&reopened, Trigger::Replay));
+            messages.push(RetryMessage::next_attempt(&reopened, Trigger::Replay));
         }
     }
     written(services.store.record(&writes).await)?;
@@ -182,16 +182,6 @@ fn new_delivery(
     let delivery = Delivery::new(event, endpoint_id, now);
     let until = expires_at(event.id.created_at(), services.config.retention_days);
     Ok((Some(insert_delivery(&delivery, now, until)?), delivery))
-}
-
-fn attempt_of(delivery: &Delivery, trigger: Trigger) -> RetryMessage {
-    RetryMessage::Attempt {
-        scope: delivery.scope,
-        endpoint_id: delivery.endpoint_id,
-        event_id: delivery.event_id,
-        attempt: delivery.attempt_count + 1,
-        trigger,
-    }
 }
 
 /// A write that was refused has been overtaken, which is as good; one that failed has not been done.

@@ -113,13 +113,7 @@ async fn hand_over(services: &Services, deliveries: &[StoredDelivery], now: Time
 
 fn wake_message(stored: &StoredDelivery, now: Timestamp) -> (RetryMessage, u32) {
     let delivery = &stored.delivery;
-    let message = RetryMessage::Attempt {
-        scope: delivery.scope,
-        endpoint_id: delivery.endpoint_id,
-        event_id: delivery.event_id,
-        attempt: delivery.attempt_count + 1,
-        trigger: Trigger::Automatic,
-    };
+    let message = RetryMessage::next_attempt(delivery, Trigger::Automatic);
     let due = delivery.next_attempt_at.unwrap_or(now);
     (message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX))
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::attempt::Trigger;
+use crate::domain::delivery::Delivery;
 use crate::domain::event::NewEvent;
 use crate::domain::id::{EndpointId, EventId, ReplayId, TenantId};
 use crate::domain::tenant::Scope;
@@ -101,6 +102,18 @@ pub enum RetryMessage {
 }
 
 impl RetryMessage {
+    /// The message for the attempt that comes next for this delivery.
+    #[must_use]
+    pub fn next_attempt(delivery: &Delivery, trigger: Trigger) -> Self {
+        Self::Attempt {
+            scope: delivery.scope,
+            endpoint_id: delivery.endpoint_id,
+            event_id: delivery.event_id,
+            attempt: delivery.attempt_count + 1,
+            trigger,
+        }
+    }
+
     /// The message as JSON.
     #[must_use]
     pub fn body(&self) -> String {

@@ -214,7 +214,7 @@ impl<'a> Recorder<'a> {
     fn put_off(&mut self, message: usize, job: &Job, delay_seconds: u32) {
         let now = self.services.clock.now();
         match &job.before {
-            Some(before) => self.put_off.push((next_attempt(before, job.trigger), delay_seconds)),
+            Some(before) => self.put_off.push((RetryMessage::next_attempt(before, job.trigger), delay_seconds)),
             None => {
                 let mut delivery = Delivery::new(&job.event, job.endpoint.id, now);
                 delivery.next_attempt_at = Some(plus_seconds(now, i64::from(delay_seconds)));
@@ -291,23 +291,13 @@ impl<'a> Recorder<'a> {
     }
 }
 
-fn next_attempt(delivery: &Delivery, trigger: Trigger) -> RetryMessage {
-    RetryMessage::Attempt {
-        scope: delivery.scope,
-        endpoint_id: delivery.endpoint_id,
-        event_id: delivery.event_id,
-        attempt: delivery.attempt_count + 1,
-        trigger,
-    }
-}
-
 /// The message that wakes a pending delivery, with its delay; `None` where the sweeper does.
 fn wake_message(delivery: &Delivery, trigger: Trigger, now: Timestamp) -> Option<(RetryMessage, u32)> {
     let due = delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending)?;
     match wake(due, now) {
         Wake::Sweeper => None,
         Wake::Message { .. } => {
-            Some((next_attempt(delivery, trigger), seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX)))
+            Some((RetryMessage::next_attempt(delivery, trigger), seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX)))
         }
     }
 }
