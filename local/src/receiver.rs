@@ -22,6 +22,10 @@ use standardwebhooks::Webhook;
 const REQUESTS_KEPT_MAX: usize = 1_000;
 /// How long `/hang` holds a request, in seconds: longer than any sender waits.
 const HANG_SECONDS: u64 = 600;
+/// How many secrets one call reads (Secrets Manager, `BatchGetSecretValue`).
+const SECRETS_PER_CALL: usize = 20;
+/// How long a request waits until it is known whose signature it has.
+const VERIFY_WITHIN: Duration = Duration::from_secs(1);
 /// How many secrets are read at most to find the one that a request was signed with.
 const SECRETS_READ_MAX: usize = 1_000;
 
@@ -44,12 +48,19 @@ pub struct Received {
     pub status: Option<u16>,
 }
 
+/// The requests that are remembered, and how many before them are not.
+#[derive(Default)]
+struct Kept {
+    requests: VecDeque<Received>,
+    dropped: u64,
+}
+
 /// The receiver's state. Clones share it.
 #[derive(Clone)]
 pub struct Receiver {
     clock: Clock,
     secrets: SigningSecrets,
-    received: Arc<Mutex<VecDeque<Received>>>,
+    received: Arc<Mutex<Kept>>,
     turns: Arc<Mutex<HashMap<(String, String), usize>>>,
 }
 
@@ -57,7 +68,7 @@ impl Receiver {
     /// A receiver that knows the signing secrets below this name.
     #[must_use]
     pub fn new(clock: Clock, client: aws_sdk_secretsmanager::Client, secrets_prefix: String) -> Self {
-        let secrets = SigningSecrets { client, prefix: secrets_prefix, known: Arc::default() };
+        let secrets = SigningSecrets { client, prefix: secrets_prefix, known: Arc::default(), reading: Arc::default() };
         Self { clock, secrets, received: Arc::default(), turns: Arc::default() }
     }
 
@@ -72,8 +83,8 @@ impl Receiver {
             .with_state(self)
     }
 
+    /// Records a request at once, and then whether it is signed by this stack.
     async fn take(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes, status: Option<u16>) {
-        let verified = self.secrets.verify(headers, body).await;
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let received = Received {
             at: time::format(self.clock.now()),
@@ -81,9 +92,15 @@ impl Receiver {
             path: uri.path_and_query().map_or_else(String::new, ToString::to_string),
             headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: String::from_utf8_lossy(body).into_owned(),
-            verified,
+            verified: self.secrets.fits(headers, body),
             status,
         };
+        let known = received.verified;
+        let number = self.keep(received.clone());
+        let verified = known || self.secrets.verify_anew(headers, body).await;
+        if verified && !known {
+            self.mark_verified(number);
+        }
         tracing::info!(
             path = received.path,
             webhook_id = received.headers.get("webhook-id"),
@@ -92,11 +109,24 @@ impl Receiver {
             body = received.body,
             "the receiver got a webhook"
         );
+    }
+
+    fn keep(&self, received: Received) -> u64 {
         let mut kept = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= REQUESTS_KEPT_MAX {
-            kept.pop_front();
+        if kept.requests.len() >= REQUESTS_KEPT_MAX {
+            kept.requests.pop_front();
+            kept.dropped += 1;
         }
-        kept.push_back(received);
+        kept.requests.push_back(received);
+        kept.dropped + kept.requests.len() as u64 - 1
+    }
+
+    fn mark_verified(&self, number: u64) {
+        let mut kept = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = number.checked_sub(kept.dropped).and_then(|place| usize::try_from(place).ok());
+        if let Some(received) = place.and_then(|place| kept.requests.get_mut(place)) {
+            received.verified = true;
+        }
     }
 
     /// Which answer in a sequence it is this event's turn for.
@@ -113,7 +143,7 @@ impl Receiver {
 }
 
 async fn requests(State(receiver): State<Receiver>) -> Response {
-    let kept = receiver.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let kept = receiver.received.lock().unwrap_or_else(PoisonError::into_inner).requests.clone();
     Json(kept).into_response()
 }
 
@@ -174,15 +204,26 @@ struct SigningSecrets {
     client: aws_sdk_secretsmanager::Client,
     prefix: String,
     known: Arc<Mutex<Vec<String>>>,
+    /// Held while they are read, so that many requests at once read them once.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SigningSecrets {
-    async fn verify(&self, headers: &HeaderMap, body: &[u8]) -> bool {
-        if self.fits(headers, body) {
-            return true;
+    /// Reads the secrets again, for so long at most as a sender does not mind, and looks whether one of them fits now.
+    async fn verify_anew(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let is_standard = headers.get("webhook-signature").is_some_and(|value| value.as_bytes().starts_with(b"v1,"));
+        if !is_standard {
+            return false;
         }
-        let read = self.read().await;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        let reading = async {
+            let _turn = self.reading.lock().await;
+            if !self.fits(headers, body) {
+                let read = self.read().await;
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = read;
+            }
+        };
+        // Late is as good as not: the request is on record, unverified.
+        let _ = tokio::time::timeout(VERIFY_WITHIN, reading).await;
         self.fits(headers, body)
     }
 
@@ -199,18 +240,24 @@ impl SigningSecrets {
     }
 
     async fn read(&self) -> Vec<String> {
-        let mut secrets = Vec::new();
-        let mut pages = self.client.list_secrets().into_paginator().send();
+        let mut names = Vec::new();
+        let mut pages = self.client.list_secrets().max_results(100).into_paginator().send();
         while let Some(Ok(page)) = pages.next().await {
-            let names = page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name);
-            for name in names.filter(|name| name.starts_with(&self.prefix)) {
-                let Ok(value) = self.client.get_secret_value().secret_id(name).send().await else { continue };
+            let listed = page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name);
+            names.extend(listed.filter(|name| name.starts_with(&self.prefix)));
+            if names.len() >= SECRETS_READ_MAX {
+                break;
+            }
+        }
+        let mut secrets = Vec::new();
+        for chunk in names.chunks(SECRETS_PER_CALL) {
+            let get = self.client.batch_get_secret_value().set_secret_id_list(Some(chunk.to_vec()));
+            let Ok(answer) = get.send().await else { continue };
+            for value in answer.secret_values.unwrap_or_default() {
                 let document: serde_json::Value =
                     serde_json::from_str(value.secret_string().unwrap_or_default()).unwrap_or_default();
-                secrets.extend(document["current"].as_str().map(str::to_owned));
-                if secrets.len() >= SECRETS_READ_MAX {
-                    return secrets;
-                }
+                let both = [&document["current"], &document["previous"]["secret"]];
+                secrets.extend(both.into_iter().filter_map(|secret| secret.as_str().map(str::to_owned)));
             }
         }
         secrets

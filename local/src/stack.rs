@@ -11,6 +11,7 @@ use axum::Router;
 use serde_json::json;
 use shared::clock::Clock;
 use shared::config::Config;
+use shared::pipeline::sweep::recover;
 use shared::services::Services;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -151,8 +152,9 @@ async fn serve(
     Ok(url)
 }
 
-/// In the place of the schedule: a tick now, which heals what an earlier run left, and then one a minute.
+/// In the place of the schedule: heals what an earlier run left, and then ticks once a minute.
 async fn tick(services: Services, mut stopped: watch::Receiver<bool>) {
+    recover(&services).await;
     let mut ticks = tokio::time::interval(Duration::from_secs(SWEEP_SECONDS));
     loop {
         tokio::select! {

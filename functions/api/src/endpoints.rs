@@ -147,6 +147,7 @@ pub(crate) fn refused(changed: Changed) -> ApiError {
         Changed::Overlapping => {
             ApiError::Conflict("two secrets sign already; end their overlap first or wait for its end")
         }
+        Changed::Contradictory(errors) => errors.into(),
         Changed::WrongKind(rule) => ApiError::field("secret", rule),
     }
 }

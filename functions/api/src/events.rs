@@ -1,5 +1,6 @@
 //! The routes of events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
+use shared::domain::endpoint::EndpointStatus;
 use shared::domain::event::{EVENT_BYTES_MAX, NewEvent, check_endpoint_ids};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
@@ -32,6 +34,8 @@ use crate::query::Params;
 use crate::request_id::RequestId;
 use crate::respond;
 
+/// The deliveries of an event are looked for at so many of the tenant's endpoints.
+const DELIVERIES_SHOWN_MAX: usize = 1_000;
 /// The most events of one batch.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100;
 
@@ -109,30 +113,40 @@ pub(crate) async fn create_batch(
     BatchBody(body): BatchBody,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsWrite)?;
-    let accept_all = async {
-        let mut fields = Fields::from_body(&body)?;
-        let rule = format!("must be a list of 1 to {BATCH_EVENTS_MAX} events");
-        let events = fields.required("events", &rule, |events: Vec<Box<RawValue>>| {
-            if (1..=BATCH_EVENTS_MAX).contains(&events.len()) { Ok(events) } else { Err(rule.clone()) }
-        });
-        let events = fields.finish().finish(events)?;
-        let mut results = Vec::with_capacity(events.len());
-        let mut sound = Vec::new();
-        for raw in &events {
-            let read = read_one(&api, &caller, raw.get().as_bytes()).await;
-            results.push(read.map(|event| sound.push((event, raw.get().as_bytes()))));
-        }
-        let published = publish_batch(&api.services, caller.scope(), sound, request_id.as_str()).await;
-        let mut published = published.into_iter().map(accepted);
-        // Each event that was sound has its result, in order.
-        let results = results.into_iter().map(|result| result.and_then(|()| published.next().unwrap_or(Err(NO_EVENT))));
-        let views = results.map(|result| match result {
-            Ok(id) => BatchResultView::Accepted { id },
-            Err(error) => BatchResultView::Refused { error: error.part() },
-        });
-        Ok(respond::data(StatusCode::ACCEPTED, views.collect::<Vec<_>>()))
-    };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/events/batch", &body, accept_all).await
+    let batch_key = idempotent::key_of(&headers)?;
+    let mut fields = Fields::from_body(&body)?;
+    let rule = format!("must be a list of 1 to {BATCH_EVENTS_MAX} events");
+    let events = fields.required("events", &rule, |events: Vec<Box<RawValue>>| {
+        if (1..=BATCH_EVENTS_MAX).contains(&events.len()) { Ok(events) } else { Err(rule.clone()) }
+    });
+    let events = fields.finish().finish(events)?;
+    let mut results = Vec::with_capacity(events.len());
+    let mut sound = Vec::new();
+    for (place, raw) in events.iter().enumerate() {
+        let read = read_one(&api, &caller, raw.get().as_bytes()).await;
+        results.push(read.map(|mut event| {
+            // The batch's key is a key of each of its events, so that a repeated batch sends what the first one could not, and nothing twice.
+            let own = event.idempotency_key.take();
+            event.idempotency_key = own.or_else(|| batch_key.as_ref().map(|key| format!("{key}#{place}")));
+            sound.push((event, raw.get().as_bytes()));
+        }));
+    }
+    let published = publish_batch(&api.services, caller.scope(), sound, request_id.as_str()).await;
+    let none_sent = !published.is_empty() && published.iter().all(Result::is_err);
+    if let Some(Err(error)) = published.first().filter(|_| none_sent) {
+        return Err(error.clone().into());
+    }
+    if batch_key.is_some() && published.iter().any(|result| matches!(result, Ok(Published::KeyReused))) {
+        return Err(ApiError::Conflict("the idempotency key was used with another request"));
+    }
+    let mut published = published.into_iter().map(accepted);
+    // Each event that was sound has its result, in order.
+    let results = results.into_iter().map(|result| result.and_then(|()| published.next().unwrap_or(Err(NO_EVENT))));
+    let views = results.map(|result| match result {
+        Ok(id) => BatchResultView::Accepted { id },
+        Err(error) => BatchResultView::Refused { error: error.part() },
+    });
+    Ok(respond::data(StatusCode::ACCEPTED, views.collect::<Vec<_>>()))
 }
 
 async fn read_one(api: &Api, caller: &Caller, body: &[u8]) -> Result<NewEvent, ApiError> {
@@ -188,6 +202,9 @@ pub(crate) async fn replay(
         if let Some(missing) = named.iter().flatten().find(|id| !wanted.iter().any(|found| found.id == **id)) {
             return Err(ApiError::field("endpoint_ids", format!("names {missing}, which is no endpoint")));
         }
+        if named.is_some() && wanted.iter().any(|endpoint| endpoint.status != EndpointStatus::Active) {
+            return Err(ApiError::Conflict("an endpoint that is named is not active; activate it first"));
+        }
         let deliveries = replay_event(services, &stored, &wanted).await?;
         Ok(respond::data(StatusCode::ACCEPTED, ReplayedView { id, deliveries }))
     };
@@ -203,7 +220,11 @@ pub(crate) async fn show(
     let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
     let now = api.services.clock.now();
     let stored = api.services.store.event(caller.scope(), id, now).await?.ok_or(NO_EVENT)?;
-    let names: Vec<_> = stored.delivered_to.iter().map(|endpoint_id| (*endpoint_id, id)).collect();
+    // Those it was matched to at first, and those it may have reached since, by a large fan-out or a replay.
+    let now_there = api.services.store.all_endpoints(caller.scope()).await?;
+    let mut endpoints: BTreeSet<_> = now_there.iter().map(|endpoint| endpoint.id).take(DELIVERIES_SHOWN_MAX).collect();
+    endpoints.extend(&stored.delivered_to);
+    let names: Vec<_> = endpoints.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
     let mut found = api.services.store.deliveries(&names).await?;
     let deliveries = names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery.into()).collect();
     Ok(respond::data(StatusCode::OK, EventView::new(stored, Some(deliveries))))

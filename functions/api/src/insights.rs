@@ -12,7 +12,6 @@ use shared::domain::delivery::{Delivery, DeliveryStatus};
 use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::EventId;
 use shared::domain::time::{plus_seconds, rfc3339};
-use shared::store::cursor::Page;
 use shared::store::scan::Window;
 
 use crate::Api;
@@ -70,9 +69,10 @@ pub(crate) async fn event_status(
     caller: Caller,
     State(api): State<Api>,
     Path(endpoint): Path<String>,
-    params: Params,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::DeliveriesRead)?;
+    let (limit, after) = params.paging::<EventType>();
     params.finish()?;
     let store = &api.services.store;
     let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
@@ -94,14 +94,12 @@ pub(crate) async fn event_status(
         types.extend(names.filter(|name| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name))));
     }
     types.extend(seen.keys().cloned());
-    let entries = types
-        .into_iter()
-        .map(|event_type| {
-            let latest = seen.remove(&event_type).unwrap_or(LatestView::NoRecentDelivery);
-            TypeStatusView { event_type, latest }
-        })
-        .collect();
-    Ok(respond::page(Page { entries, next_cursor: None }))
+    let page = Params::page_of(types.into_iter().collect(), after.as_ref(), limit, EventType::clone);
+    let page = page.map(|event_type| {
+        let latest = seen.remove(&event_type).unwrap_or(LatestView::NoRecentDelivery);
+        TypeStatusView { event_type, latest }
+    });
+    Ok(respond::page(page))
 }
 
 #[derive(Serialize)]

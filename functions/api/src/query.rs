@@ -7,7 +7,7 @@ use http::request::Parts;
 use jiff::Timestamp;
 use shared::domain::time;
 use shared::domain::validation::FieldErrors;
-use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX};
+use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX, Page};
 
 use crate::error::ApiError;
 
@@ -61,6 +61,17 @@ impl Params {
             _ => Err(rule()),
         });
         (limit.unwrap_or(PAGE_DEFAULT) as usize, self.one("cursor", cursor::decode))
+    }
+
+    /// The page of a short list that has been read whole, sorted by what `id_of` gives.
+    pub(crate) fn page_of<T, Id: Ord + std::fmt::Display>(
+        entries: Vec<T>,
+        after: Option<&Id>,
+        limit: usize,
+        id_of: impl Fn(&T) -> Id,
+    ) -> Page<T> {
+        let behind = entries.into_iter().filter(|entry| after.is_none_or(|after| id_of(entry) > *after));
+        Page::cut(behind.collect(), limit, id_of)
     }
 
     /// Ends the reading.

@@ -209,12 +209,15 @@ pub(crate) async fn list_keys(
     _: Operator,
     State(api): State<Api>,
     Path(tenant): Path<String>,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
+    let (limit, after) = params.paging::<KeyId>();
+    params.finish()?;
     let tenant_id = tenant_id(&tenant)?;
     find(&api, tenant_id).await?;
     let keys = api.services.store.keys(tenant_id).await?;
-    let entries = keys.into_iter().map(|key| KeyView::new(key, None)).collect();
-    Ok(respond::page(shared::store::cursor::Page { entries, next_cursor: None }))
+    let page = Params::page_of(keys, after.as_ref(), limit, |key| key.id);
+    Ok(respond::page(page.map(|key| KeyView::new(key, None))))
 }
 
 pub(crate) async fn delete_key(

@@ -27,11 +27,16 @@ impl AddressPolicy {
         is_public(address) || self.allowed_ranges.iter().any(|range| range.contains(&address))
     }
 
-    /// Whether a host name may be asked for at all. Names of internal zones are refused unless the operator allows some internal range;
-    /// what they resolve to is judged in any case.
+    /// Whether a host name may be asked for at all: `localhost` and what is below it only where a loopback range is allowed, internal zones only where
+    /// another range is. What a name resolves to is judged in any case.
     #[must_use]
     pub fn permits_name(&self, name: &str) -> bool {
-        !self.allowed_ranges.is_empty() || !is_internal_name(name)
+        let is_loopback = |range: &IpNet| range.addr().is_loopback();
+        if is_in_zone(name, "localhost") {
+            return self.allowed_ranges.iter().any(is_loopback);
+        }
+        let internal = INTERNAL_ZONES.iter().any(|zone| is_in_zone(name, zone));
+        !internal || self.allowed_ranges.iter().any(|range| !is_loopback(range))
     }
 
     /// Checks the host of a parsed URL as far as that can be done without resolving it.
@@ -81,12 +86,13 @@ impl AddressPolicy {
     }
 }
 
-/// Names that mean this machine or an internal zone: `localhost`, `*.localhost`, `*.internal`, `*.local`. Case and a trailing dot do not matter.
-fn is_internal_name(name: &str) -> bool {
+/// Zones that no public name is in.
+const INTERNAL_ZONES: &[&str] = &["internal", "local"];
+
+/// Whether the name is the zone or lies in it. Case and a trailing dot do not matter.
+fn is_in_zone(name: &str, zone: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    ["localhost", "internal", "local"]
-        .iter()
-        .any(|zone| name == *zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.')))
+    name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Whether the address is one that anybody on the internet could be at.
@@ -277,6 +283,11 @@ mod tests {
         assert!(policy.check_url("http://127.0.0.1:8081/").is_ok());
         assert!(policy.check_url("http://10.0.0.1/").is_err());
         assert!(policy.check_url("http://169.254.169.254/").is_err());
+        assert!(policy.check_url("http://a.localhost./").is_ok());
+        assert!(policy.check_url("http://metadata.google.internal/").is_err());
+        let inside = AddressPolicy { allow_http: false, allowed_ranges: vec!["10.0.0.0/8".parse().unwrap()] };
+        assert!(inside.check_url("https://billing.internal/").is_ok());
+        assert!(inside.check_url("https://localhost/").is_err());
     }
 
     /// Written down again from the registries, as networks and not as bit tests, so that a slip in one shows against the other.

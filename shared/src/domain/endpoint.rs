@@ -13,6 +13,7 @@ use super::payload::PayloadField;
 use super::retry::RetryPolicy;
 use super::signature::Signature;
 use super::tenant::Scope;
+use super::validation::FieldErrors;
 
 /// How long one attempt may take unless the endpoint says otherwise, in seconds.
 pub const TIMEOUT_SECONDS_DEFAULT: u32 = 15;
@@ -146,6 +147,31 @@ pub struct EndpointSettings {
 }
 
 impl EndpointSettings {
+    /// Headers that more than one of `authorization`, `headers` and `signature` would set: one of them would silently be lost.
+    ///
+    /// # Errors
+    /// Each field that sets a header which a field before it sets.
+    pub fn check_headers(&self) -> Result<(), FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let authorization = match &self.authorization {
+            Authorization::None => None,
+            Authorization::Basic { .. } | Authorization::Bearer => Some("authorization"),
+            Authorization::Header { name } => Some(name.as_str()),
+        };
+        let own: Vec<&str> = self.headers.keys().map(String::as_str).collect();
+        if let Some(name) = authorization.filter(|name| own.contains(name)) {
+            errors.add("headers", format!("must not hold {name}, which authorization sets"));
+        }
+        for name in self.signature.chosen_headers() {
+            if authorization == Some(name) || name == "authorization" {
+                errors.add("signature", format!("must not use {name}, which is for authorization"));
+            } else if own.contains(&name) {
+                errors.add("signature", format!("must not use {name}, which headers holds"));
+            }
+        }
+        if errors.0.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// The settings of an endpoint of which only the URL is said.
     #[must_use]
     pub fn with_defaults(url: String) -> Self {

@@ -93,6 +93,9 @@ impl NewEndpoint {
         {
             errors.add("secret", rule);
         }
+        if let Err(clashes) = settings.check_headers() {
+            errors.0.extend(clashes.0);
+        }
         errors.finish(Some(Self { settings, status, credential, secret }))
     }
 }
@@ -417,6 +420,17 @@ mod tests {
             create(r#"{"url":"https://example.com","headers":{"X-A":"1","x-a":"2"}}"#).unwrap_err(),
             ["headers"]
         );
+    }
+
+    #[test]
+    fn header_that_two_fields_would_set_is_refused() {
+        for (body, field) in [
+            (r#""signature":{"scheme":"hmac","header":"Authorization"}"#, "signature"),
+            (r#""signature":{"scheme":"hmac","header":"x-a"},"headers":{"X-A":"1"}"#, "signature"),
+            (r#""authorization":{"type":"header","name":"x-a","value":"v"},"headers":{"x-a":"1"}"#, "headers"),
+        ] {
+            assert_eq!(create(&format!(r#"{{"url":"https://example.com",{body}}}"#)).unwrap_err(), [field], "{body}");
+        }
     }
 
     #[test]

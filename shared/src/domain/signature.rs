@@ -56,6 +56,16 @@ pub const PLACEHOLDERS: &[&str] = &["id", "timestamp", "timestamp_ms", "body"];
 pub const HMAC_PLACEHOLDERS: &[&str] = &["hmac_hex", "hmac_base64"];
 
 impl Signature {
+    /// The headers that it sets beside `webhook-id` and `webhook-timestamp`, where the endpoint chooses them.
+    pub fn chosen_headers(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self {
+            Self::Standard | Self::Ed25519 => (None, None),
+            Self::Hmac { header, .. } => (Some(header.as_str()), None),
+            Self::Custom { headers, .. } => (None, Some(headers.keys().map(String::as_str))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
     /// Whether its key is an Ed25519 key pair and not a shared secret.
     #[must_use]
     pub fn is_asymmetric(&self) -> bool {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
-use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
+use crate::domain::retry::{HEAL_AFTER_SECONDS, QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
 use crate::domain::time::plus_seconds;
 use crate::pipeline::endpoints::{expire_previous, remove_secret};
 use crate::pipeline::tenants::clear_tenant;
@@ -38,8 +38,20 @@ pub struct Swept {
 
 /// Makes one run. Repeating it, also at the same time, is safe.
 pub async fn sweep(services: &Services) -> Swept {
+    sweep_ahead(services, SWEEP_LOOK_AHEAD_SECONDS, ROUNDS_MAX).await
+}
+
+/// Makes a run that takes every message for the next minute for lost: for a start after a kill, when nobody is left who could be about to send one.
+/// Where a message is there all the same, its delivery has two, of which one turns out stale.
+pub async fn recover(services: &Services) -> Swept {
+    // One round: what it takes lies within its own sight again. What is left over is healed as any lost message is.
+    sweep_ahead(services, SWEEP_LOOK_AHEAD_SECONDS + HEAL_AFTER_SECONDS, 1).await
+}
+
+async fn sweep_ahead(services: &Services, look_ahead_seconds: u32, rounds_max: usize) -> Swept {
     let mut total = Swept::default();
-    for swept in join_all((0..DUE_SHARDS).map(|shard| sweep_shard(services, shard))).await {
+    let shards = (0..DUE_SHARDS).map(|shard| sweep_shard(services, shard, look_ahead_seconds, rounds_max));
+    for swept in join_all(shards).await {
         total.queued += swept.queued;
         total.secrets_removed += swept.secrets_removed;
         total.failed += swept.failed;
@@ -48,11 +60,11 @@ pub async fn sweep(services: &Services) -> Swept {
     total
 }
 
-async fn sweep_shard(services: &Services, shard: u8) -> Swept {
+async fn sweep_shard(services: &Services, shard: u8, look_ahead_seconds: u32, rounds_max: usize) -> Swept {
     let mut swept = Swept::default();
-    for _ in 0..ROUNDS_MAX {
+    for _ in 0..rounds_max {
         let now = services.clock.now();
-        let until = plus_seconds(now, i64::from(SWEEP_LOOK_AHEAD_SECONDS));
+        let until = plus_seconds(now, i64::from(look_ahead_seconds));
         let found = match services.store.due(shard, until).await {
             Ok(found) => found,
             Err(error) => {

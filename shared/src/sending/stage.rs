@@ -85,10 +85,14 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         enter(Stage::Connecting);
+        // The client may finish the connection on a task of its own.
+        let reached = STAGE.try_with(Arc::clone).ok();
         let connecting = self.inner.call(request);
         Box::pin(async move {
             let connection = connecting.await;
-            enter(Stage::Connected);
+            if let Some(reached) = reached {
+                reached.store(Stage::Connected as u8, Ordering::Relaxed);
+            }
             connection
         })
     }

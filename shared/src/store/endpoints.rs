@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 
-use super::cursor::Page;
+use super::cursor::{self, Page};
 use super::removals::{Removal, removal_item};
 use super::transaction::Committed;
 use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
@@ -16,6 +16,9 @@ use crate::domain::tenant::{Mode, Scope};
 const OPERATION: &str = "dynamodb:TransactWriteItems";
 /// How many pages of DynamoDB's (1 MB each) one reading of a tenant's endpoints may take: some 10,000 endpoints with everything set.
 const PAGES_MAX: usize = 64;
+
+/// How many endpoints one query of a list reads.
+const PAGE_ENDPOINTS: usize = 100;
 
 /// What became of a new endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,15 +161,18 @@ impl Store {
     ) -> Result<Page<Endpoint>, AwsError> {
         let mut kept = Vec::new();
         let mut start = after.map(|id| key_item(&keys::endpoint(scope, id)));
+        let mut examined = None;
         for _ in 0..PAGES_MAX {
-            let (endpoints, next) = self.query_endpoints(scope, start, Some(limit + 1)).await?;
+            let (endpoints, next) = self.query_endpoints(scope, start, Some(PAGE_ENDPOINTS.max(limit + 1))).await?;
+            examined = endpoints.last().map(|endpoint: &Endpoint| endpoint.id).or(examined);
             kept.extend(endpoints.into_iter().filter(&keep));
             start = next;
             if kept.len() > limit || start.is_none() {
-                break;
+                return Ok(Page::cut(kept, limit, |endpoint| endpoint.id));
             }
         }
-        Ok(Page::cut(kept, limit, |endpoint| endpoint.id))
+        // Cut short: goes on behind the last one examined.
+        Ok(Page { entries: kept, next_cursor: examined.map(|id| cursor::encode(&id)) })
     }
 
     /// All endpoints of a tenant in one mode, oldest first.

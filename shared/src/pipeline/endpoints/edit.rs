@@ -9,7 +9,7 @@ use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::tenant::Scope;
 use crate::domain::time::{self, plus_seconds};
-use crate::domain::validation::Patch;
+use crate::domain::validation::{FieldErrors, Patch};
 use crate::pipeline::operational::{self, Notice};
 use crate::random;
 use crate::services::Services;
@@ -29,6 +29,8 @@ pub enum Changed {
     UidTaken,
     /// Two keys sign already.
     Overlapping,
+    /// What is changed does not go with what stays; every field that is wrong.
+    Contradictory(FieldErrors),
     /// The secret is not of the kind that the signature needs; the rule.
     WrongKind(&'static str),
 }
@@ -177,6 +179,9 @@ async fn apply(
             let credential = (*changes).clone().apply(&mut after.settings, &mut after.status);
             if after.status == EndpointStatus::Active {
                 after.disabled_reason = None;
+            }
+            if let Err(clashes) = after.settings.check_headers() {
+                return Ok(Applied::Refused(Changed::Contradictory(clashes)));
             }
             let other_kind = before.settings.signature.is_asymmetric() != after.settings.signature.is_asymmetric();
             if credential == Patch::Keep && !other_kind {

@@ -118,7 +118,11 @@ pub async fn put(
                 Changed::Yes(endpoint) => return Ok(Put::Replaced(endpoint)),
                 Changed::Stale => return Ok(Put::Stale),
                 // Deleted or renamed in between: look again.
-                Changed::NotFound | Changed::UidTaken | Changed::Overlapping | Changed::WrongKind(_) => continue,
+                Changed::NotFound
+                | Changed::UidTaken
+                | Changed::Overlapping
+                | Changed::Contradictory(_)
+                | Changed::WrongKind(_) => continue,
             }
         }
         if expected_version.is_some() {
