@@ -123,7 +123,7 @@ pub(crate) async fn delete(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EndpointsWrite)?;
-    let by_uid = !name.starts_with(EndpointId::PREFIX);
+    let by_uid = check_uid(name.clone()).is_ok();
     let deleted = match find_id(&api.services, caller.scope(), &name).await {
         Ok(id) => endpoints::delete(&api.services, caller.scope(), id).await?,
         Err(ApiError::NotFound(_)) => false,

@@ -98,9 +98,9 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsWrite)?;
     let mut event = read_one(&api, &caller, &body).await?;
-    if event.idempotency_key.is_none() {
-        event.idempotency_key = idempotent::key_of(&headers)?;
-    }
+    // A header that is no key is refused, even where the body's own key comes before it.
+    let key = idempotent::key_of(&headers)?;
+    event.idempotency_key = event.idempotency_key.or(key);
     let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
     Ok(respond::data(StatusCode::ACCEPTED, AcceptedView { id: accepted(published.await)? }))
 }

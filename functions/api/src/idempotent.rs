@@ -98,7 +98,10 @@ async fn keep(
     if let Some(data) = kept.get_mut("data").and_then(Value::as_object_mut) {
         data.remove("secret");
         data.remove("key");
-        data.remove("token");
+        // A portal session's link holds its token.
+        if data.remove("token").is_some() {
+            data.remove("url");
+        }
     }
     let now = api.services.clock.now();
     let shown = parts.extensions.get::<ShownSecret>();

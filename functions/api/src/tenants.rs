@@ -173,22 +173,26 @@ pub(crate) async fn create_portal_session(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let now = api.services.clock.now();
-    let new = NewApiKey::portal_session(&body, now)?;
-    let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
-    match api.services.store.add_key(&key, &secret).await? {
-        KeyAdded::Yes => {}
-        KeyAdded::NoTenant => return Err(NO_TENANT),
-        KeyAdded::LimitReached => return Err(ApiError::LimitExceeded("the tenant has its maximum of portal sessions")),
-    }
-    let token = secret.expose().to_owned();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let forwarded = headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok());
-    let scheme = forwarded.unwrap_or("http");
-    // Behind the #, where it reaches no server and no log.
-    let url = format!("{scheme}://{host}/console#{token}");
-    let expires_at = key.valid_until;
-    Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
+    let path = format!("/v1/tenants/{tenant}/portal-sessions");
+    let create = async {
+        let now = api.services.clock.now();
+        let new = NewApiKey::portal_session(&body, now)?;
+        let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
+        match api.services.store.add_key(&key, &secret).await? {
+            KeyAdded::Yes => {}
+            KeyAdded::NoTenant => return Err(NO_TENANT),
+            KeyAdded::LimitReached => return Err(SESSIONS_REACHED),
+        }
+        let token = secret.expose().to_owned();
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let forwarded = headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok());
+        let scheme = forwarded.unwrap_or("http");
+        // Behind the #, where it reaches no server and no log.
+        let url = format!("{scheme}://{host}/console#{token}");
+        let expires_at = key.valid_until;
+        Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
+    };
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
 }
 
 fn new_key(tenant_id: TenantId, new: NewApiKey, now: Timestamp) -> (ApiKey, ApiKeySecret) {
@@ -232,6 +236,7 @@ pub(crate) async fn delete_key(
     Err(ApiError::NotFound("API key"))
 }
 
+const SESSIONS_REACHED: ApiError = ApiError::LimitExceeded("the tenant has its maximum of portal sessions");
 const NO_TENANT: ApiError = ApiError::NotFound("tenant");
 
 async fn find(api: &Api, id: TenantId) -> Result<Tenant, ApiError> {

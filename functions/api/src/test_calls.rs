@@ -47,16 +47,21 @@ pub(crate) async fn test_one(
     caller: Caller,
     State(api): State<Api>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EndpointsWrite)?;
-    let (event_type, data) = read_test(&body)?;
-    let endpoint = find(&api.services, caller.scope(), &name).await?;
-    if endpoint.status != EndpointStatus::Active {
-        return Err(ApiError::NotFound("active endpoint"));
-    }
-    let view = send(&api, &endpoint, event_type, data).await?;
-    Ok(respond::data(StatusCode::OK, view))
+    let path = format!("/v1/endpoints/{name}/test");
+    let test = async {
+        let (event_type, data) = read_test(&body)?;
+        let endpoint = find(&api.services, caller.scope(), &name).await?;
+        if endpoint.status != EndpointStatus::Active {
+            return Err(ApiError::NotFound("active endpoint"));
+        }
+        let view = send(&api, &endpoint, event_type, data).await?;
+        Ok(respond::data(StatusCode::OK, view))
+    };
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, test).await
 }
 
 /// Sends one signed request through the same guard and limits as any delivery; nothing goes on record.

@@ -199,6 +199,14 @@ async fn same_key_and_body_give_the_same_id_and_one_delivery() {
 }
 
 #[tokio::test]
+async fn header_that_is_no_key_is_refused_beside_a_key_in_the_body_too() {
+    let world = World::start().await;
+    let body = json!({ "type": "a", "data": {}, "idempotency_key": "k" });
+    let refused = post(&world, &"x".repeat(257), body).await;
+    assert_eq!(refused.expect_error(StatusCode::BAD_REQUEST, "VALIDATION_ERROR"), ["Idempotency-Key"]);
+}
+
+#[tokio::test]
 async fn same_key_with_another_body_is_a_conflict_and_delivers_nothing() {
     let world = World::start().await;
     world.endpoint("/a", json!({})).await;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Client, World};
+use crate::world::{Answer, Client, World};
 
 #[tokio::test]
 async fn tenant_is_made_listed_changed_and_deleted_with_all_it_has() {
@@ -148,10 +148,6 @@ async fn requests_beyond_the_limit_are_refused_until_the_minute_is_over_and_othe
 #[tokio::test]
 async fn post_with_an_idempotency_key_is_done_once() {
     let world = World::start().await;
-    let keyed = async |client: &Client, path: &str, key: &str, body: serde_json::Value| {
-        let request = client.request(reqwest::Method::POST, path).header("idempotency-key", key);
-        crate::world::Answer::of(request.header("content-type", "application/json").body(body.to_string())).await
-    };
     let body = json!({ "url": world.receiver.url("/a") });
     let first = keyed(&world.api, "/v1/endpoints", "k", body.clone()).await.expect(201);
     let again = keyed(&world.api, "/v1/endpoints", "k", body.clone()).await.expect(201);
@@ -173,4 +169,30 @@ async fn post_with_an_idempotency_key_is_done_once() {
     assert_eq!(world.api.get("/v1/endpoints").await.expect(200).as_array().unwrap().len(), 3);
     world.advance_seconds(86_401);
     keyed(&world.api, "/v1/endpoints", "k", other).await.expect(201);
+}
+
+#[tokio::test]
+async fn test_call_with_an_idempotency_key_is_sent_once() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    let path = format!("/v1/endpoints/{endpoint}/test");
+    let first = keyed(&world.api, &path, "k", json!({})).await.expect(200);
+    assert_eq!(keyed(&world.api, &path, "k", json!({})).await.expect(200), first);
+    assert_eq!(world.receiver.got("/a").len(), 1);
+}
+
+#[tokio::test]
+async fn portal_session_with_an_idempotency_key_is_made_once_and_its_token_shown_once() {
+    let world = World::start().await;
+    let path = format!("/v1/tenants/{}/portal-sessions", world.demo.tenant_id);
+    let first = keyed(&world.root, &path, "k", json!({ "mode": "live" })).await.expect(201);
+    let again = keyed(&world.root, &path, "k", json!({ "mode": "live" })).await.expect(201);
+    assert_eq!(again, json!({ "expires_at": first["expires_at"] }));
+    assert!(!world.table_texts().await.contains(first["token"].as_str().unwrap()));
+}
+
+/// A POST with an idempotency key.
+async fn keyed(client: &Client, path: &str, key: &str, body: serde_json::Value) -> Answer {
+    let request = client.request(reqwest::Method::POST, path).header("idempotency-key", key);
+    Answer::of(request.header("content-type", "application/json").body(body.to_string())).await
 }

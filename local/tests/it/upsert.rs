@@ -45,6 +45,11 @@ async fn delete_by_uid_is_always_done_and_by_id_only_once() {
     gone.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
     let again = put(&world, "mine", &body).await.expect(201);
     assert_ne!(again["id"], id.as_str());
+    // What can be no uid names nothing.
+    for neither in ["a,b", "ep_x", &"x".repeat(129)] {
+        let gone = world.api.delete(&format!("/v1/endpoints/{neither}")).await;
+        gone.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::id::{KeyId, TenantId};
 use super::tenant::{Mode, NAME_CHARACTERS_MAX, Scope};
 use super::time;
-use super::validation::{FieldErrors, Fields, printable};
+use super::validation::{FieldErrors, Fields, printable, word};
 
 /// How many random bytes a key holds.
 pub const KEY_SECRET_BYTES: usize = 20;
@@ -190,7 +190,8 @@ impl NewApiKey {
             "must be a list of at least one of {}",
             Permission::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ")
         );
-        let permissions = fields.optional("permissions", &permissions_rule, |permissions: BTreeSet<Permission>| {
+        let permissions = fields.optional("permissions", &permissions_rule, |texts: Vec<String>| {
+            let permissions = permissions_of(texts, &permissions_rule)?;
             if permissions.is_empty() { Err(permissions_rule.clone()) } else { Ok(permissions) }
         });
         let name = fields.optional("name", "must be text", |name: String| printable(name, NAME_CHARACTERS_MAX));
@@ -217,7 +218,8 @@ impl NewApiKey {
         let mode = fields.required("mode", "must be live or test", |mode: String| mode.parse::<Mode>());
         let allowed: Vec<_> = PORTAL_PERMISSIONS.iter().map(|p| p.as_str()).collect();
         let permissions_rule = format!("must be a list of at least one of {}", allowed.join(", "));
-        let permissions = fields.optional("permissions", &permissions_rule, |permissions: BTreeSet<Permission>| {
+        let permissions = fields.optional("permissions", &permissions_rule, |texts: Vec<String>| {
+            let permissions = permissions_of(texts, &permissions_rule)?;
             let allowed = !permissions.is_empty() && permissions.iter().all(|p| PORTAL_PERMISSIONS.contains(p));
             if allowed { Ok(permissions) } else { Err(permissions_rule.clone()) }
         });
@@ -239,6 +241,10 @@ impl NewApiKey {
             portal: true,
         }))
     }
+}
+
+fn permissions_of(texts: Vec<String>, rule: &str) -> Result<BTreeSet<Permission>, String> {
+    texts.into_iter().map(|text| word(text, rule)).collect()
 }
 
 /// How long a portal session lasts unless the operator says otherwise, in seconds.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event_type::EventType;
-use super::validation::{FieldErrors, Fields, printable};
+use super::validation::{FieldErrors, Fields, printable, word};
 
 /// The longest description, in characters.
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
@@ -67,7 +67,8 @@ impl CatalogueEntry {
             }
             compile(&schema).map(|_| text).map_err(|why| format!("must be a valid JSON Schema (2020-12): {why}"))
         });
-        let enforcement = fields.optional("enforcement", "must be off, warn or reject", Ok);
+        let rule = "must be off, warn or reject";
+        let enforcement = fields.optional("enforcement", rule, |text: String| word(text, rule));
         let archived = fields.optional("archived", "must be true or false", Ok);
         fields.finish().finish(Some(Self {
             name,
@@ -108,6 +109,19 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn enforcement_is_a_word_and_nothing_else() {
+        let read = |body: &str| {
+            CatalogueEntry::from_body("a".parse().unwrap(), body.as_bytes(), Timestamp::UNIX_EPOCH)
+                .map(|entry| entry.enforcement)
+        };
+        assert_eq!(read(r#"{"enforcement":"off"}"#), Ok(Enforcement::Off));
+        let rule = Err(FieldErrors::one("enforcement", "must be off, warn or reject"));
+        for wrong in [r#"{"enforcement":{"off":null}}"#, r#"{"enforcement":"odd"}"#, r#"{"enforcement":1}"#] {
+            assert_eq!(read(wrong), rule, "{wrong}");
+        }
+    }
 
     fn entry(body: &str) -> Result<CatalogueEntry, FieldErrors> {
         CatalogueEntry::from_body("a.b".parse().unwrap(), body.as_bytes(), Timestamp::UNIX_EPOCH)

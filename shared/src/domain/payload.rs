@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::event::Event;
 use super::time;
@@ -21,6 +23,7 @@ pub enum PayloadField {
     /// A key that is also its path.
     Key(String),
     /// A key with more to say about it.
+    #[serde(deserialize_with = "from_object")]
     Full(FullPayloadField),
 }
 
@@ -39,6 +42,12 @@ pub struct FullPayloadField {
     /// Whether an `hmac` signature covers it, and then nothing but such fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub use_for_signature: Option<bool>,
+}
+
+/// From an object and nothing else: by itself, serde would take a list of the values too.
+fn from_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FullPayloadField, D::Error> {
+    let object = Map::deserialize(deserializer)?;
+    FullPayloadField::deserialize(Value::Object(object)).map_err(D::Error::custom)
 }
 
 impl PayloadField {
@@ -145,7 +154,7 @@ fn value_at(event: &Event, path: &str) -> Option<String> {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 /// JSON without the white space between its tokens; everything else stays as it is written.
@@ -222,6 +231,8 @@ mod tests {
     fn doubled_keys_and_unknown_properties_are_refused() {
         assert!(check_fields(serde_json::from_str(r#"["a",{"key":"a"}]"#).unwrap()).is_err());
         assert!(check_fields(vec![PayloadField::Key(String::new())]).is_err());
-        assert!(serde_json::from_str::<Vec<PayloadField>>(r#"[{"key":"a","odd":1}]"#).is_err());
+        for odd in [r#"[{"key":"a","odd":1}]"#, r#"[["a"]]"#, r#"[["a","b","c",true]]"#] {
+            assert!(serde_json::from_str::<Vec<PayloadField>>(odd).is_err(), "{odd}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint_input::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, check_header_name, check_header_value};
-use super::validation::Fields;
+use super::validation::{Fields, word};
 
 /// The longest template of what is signed, in bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 256;
@@ -81,7 +81,8 @@ impl Signature {
         match scheme.as_str() {
             "hmac" => {
                 let header = object.optional("header", "must be text", |name: String| check_header_name(&name));
-                let encoding = object.optional("encoding", "must be hex or base64", Ok);
+                let rule = "must be hex or base64";
+                let encoding = object.optional("encoding", rule, |text: String| word(text, rule));
                 let prefix = object.optional("prefix", "must be text", |prefix: String| check_template(prefix, &[]));
                 Some(Self::Hmac {
                     header: header.unwrap_or_else(|| HMAC_HEADER_DEFAULT.to_owned()),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::id::TenantId;
-use super::validation::{FieldErrors, Fields, Patch, printable};
+use super::validation::{FieldErrors, Fields, Patch, printable, word};
 
 /// The longest name of anything, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 128;
@@ -203,7 +203,9 @@ impl TenantChanges {
         let max_endpoints = fields.patch("max_endpoints", &endpoints_rule, |count: u32| {
             if (1..=ENDPOINTS_MAX).contains(&count) { Ok(count) } else { Err(endpoints_rule.clone()) }
         });
-        let secret_visibility = fields.patch("secret_visibility", "must be readable or once", Ok);
+        let visibility_rule = "must be readable or once";
+        let secret_visibility =
+            fields.patch("secret_visibility", visibility_rule, |text: String| word(text, visibility_rule));
         let rate_limits = fields.object("rate_limits", |limits| {
             let rule =
                 format!("must be a whole number of requests a minute from 0 to {RATE_LIMIT_MAX}; 0 means any number");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::json;
@@ -240,6 +241,14 @@ pub fn printable(text: String, characters_max: usize) -> Result<String, String> 
         return Err(format!("must be 1 to {characters_max} characters without control characters"));
     }
     Ok(text)
+}
+
+/// The variant that a text names. A text and nothing else: from JSON itself, serde would take `{"word": null}` for it too.
+///
+/// # Errors
+/// The rule, when it names none.
+pub fn word<T: DeserializeOwned>(text: String, rule: &str) -> Result<T, String> {
+    T::deserialize(Value::String(text)).map_err(|_| rule.to_owned())
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) fn uid() -> Value {
         "minLength": 1,
         "maxLength": UID_CHARACTERS_MAX,
         "pattern": "^[A-Za-z0-9_.:-]+$",
-        "not": { "pattern": format!("^({}.*|test)$", EndpointId::PREFIX) },
+        "not": { "type": "string", "pattern": format!("^({}.*|test)$", EndpointId::PREFIX) },
     })
 }
 
@@ -134,7 +134,7 @@ fn header_name() -> Value {
     json!({
         "type": "string",
         "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
-        "not": { "pattern": format!("^({})$", reserved.join("|")) },
+        "not": { "type": "string", "pattern": format!("^({})$", reserved.join("|")) },
     })
 }
 

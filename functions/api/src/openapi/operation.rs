@@ -277,6 +277,9 @@ impl Operation {
         if path.contains('{') {
             failures.push("NotFound");
         }
+        if path == "/v1/endpoints/{endpoint}" {
+            failures.push("MethodNotAllowed");
+        }
         if self.is_idempotent_by_key(method) || self.heeds_versions(method) {
             failures.extend(["BadRequest", "Conflict"]);
         }

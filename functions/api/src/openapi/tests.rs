@@ -15,6 +15,12 @@ fn at_every_level(value: &Value, look: &mut impl FnMut(&Value)) {
     }
 }
 
+fn validator(schema: &Value) -> jsonschema::Validator {
+    let mut schema = schema.clone();
+    schema["components"] = document()["components"].clone();
+    jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
+}
+
 #[test]
 fn copy_in_docs_is_what_the_code_makes() {
     let copy: Value = serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap();
@@ -41,11 +47,6 @@ fn every_reference_leads_somewhere_and_every_component_is_used() {
 
 #[test]
 fn every_example_satisfies_its_schema() {
-    let validator = |schema: &Value| {
-        let mut schema = schema.clone();
-        schema["components"] = document()["components"].clone();
-        jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
-    };
     let check = |schema: &Value, example: &Value| {
         let errors: Vec<_> = validator(schema).iter_errors(example).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{example}: {errors:?}");
@@ -57,6 +58,16 @@ fn every_example_satisfies_its_schema() {
     at_every_level(document(), &mut |value| {
         if let (Some(schema), Some(example)) = (value.get("schema"), value.get("example")) {
             check(schema, example);
+        }
+    });
+}
+
+#[test]
+fn what_may_be_null_may_be_null_by_every_word_of_its_schema() {
+    at_every_level(document(), &mut |schema| {
+        let is_nullable = schema["type"].as_array().is_some_and(|types| types.contains(&json!("null")));
+        if is_nullable && schema["enum"].is_null() {
+            assert!(validator(schema).is_valid(&Value::Null), "{schema}");
         }
     });
 }
