@@ -23,6 +23,7 @@ mod migration;
 mod operator;
 mod permissions;
 mod process;
+mod repaired;
 mod replays;
 mod retrying;
 mod rotation;

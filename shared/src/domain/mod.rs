@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod endpoint_input;
 pub mod event;
 pub mod event_type;
+pub mod headers;
 pub mod id;
 pub mod json;
 pub mod matching;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint_input::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, check_header_name, check_header_value};
+use super::headers::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, check_header_name, check_header_value};
 use super::validation::{Fields, word};
 
 /// The longest template of what is signed, in bytes.
