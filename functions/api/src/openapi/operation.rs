@@ -229,7 +229,7 @@ impl Operation {
     }
 
     fn heeds_versions(&self, method: &Method) -> bool {
-        self.versioned && *method != Method::GET
+        self.versioned && (*method == Method::PUT || *method == Method::PATCH)
     }
 
     fn parameter_names(&self, method: &Method, path: &str) -> Vec<String> {
