@@ -118,11 +118,10 @@ pub(crate) fn test_all() -> Operation {
 
 pub(crate) fn event_status() -> Operation {
     let about = "One entry for each exact type subscribed, each catalogue type that a pattern matches, and each type seen among the latest \
-                 deliveries. All at once, without paging.";
+                 deliveries; by name.";
     Operation::new("getEndpointEventStatus", TAG, "The latest delivery of each event type", about)
         .needs(Permission::DeliveriesRead)
-        .answers_all("EventTypeStatus", "Every event type.")
-        .fails(&["BadRequest"])
+        .pages("EventTypeStatus", "Event types by name.")
 }
 
 pub(crate) fn stats() -> Operation {

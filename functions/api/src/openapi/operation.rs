@@ -150,11 +150,6 @@ impl Operation {
         self.succeeds(status, Shape::List(component), description)
     }
 
-    /// Answers with all of these at once, in the form of a page.
-    pub(super) fn answers_all(self, component: &'static str, description: &'static str) -> Self {
-        self.succeeds(StatusCode::OK, Shape::Page(component), description)
-    }
-
     /// Answers with pages of these.
     pub(super) fn pages(self, component: &'static str, description: &'static str) -> Self {
         self.takes(&["limit", "cursor"]).succeeds(StatusCode::OK, Shape::Page(component), description)

@@ -87,9 +87,9 @@ pub(crate) fn create_key() -> Operation {
 }
 
 pub(crate) fn list_keys() -> Operation {
-    Operation::new("listKeys", TAG, "List the API keys of a tenant", "All at once, without paging.")
+    Operation::new("listKeys", TAG, "List the API keys of a tenant", "Oldest first.")
         .needs_root_key()
-        .answers_all("Key", "What is known of each key; the key itself is not.")
+        .pages("Key", "What is known of each key; the key itself is not.")
 }
 
 pub(crate) fn delete_key() -> Operation {
