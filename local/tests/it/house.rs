@@ -78,7 +78,8 @@ fn aws_is_known_to_store_queue_secrets_and_services_alone() {
 #[test]
 fn http_is_served_by_the_api_and_the_local_stack_and_sent_by_the_sender_alone() {
     assert_eq!(trespassers(&["axum::", "lambda_http"], &["functions/api/", "local/"]), [""; 0]);
-    assert_eq!(trespassers(&["reqwest"], &["shared/src/sending/", "local/tests/"]), [""; 0]);
+    assert_eq!(trespassers(&["hyper::", "hyper_util::"], &["shared/src/sending/", "local/"]), [""; 0]);
+    assert_eq!(trespassers(&["reqwest"], &["local/tests/"]), [""; 0]);
     assert_eq!(trespassers(&["dynoxide::", "rusqlite::", "standardwebhooks::"], &["local/"]), [""; 0]);
 }
 

@@ -312,6 +312,6 @@ async fn record_says_in_which_phase_a_time_limit_was_missed() {
     let endpoint = world.endpoint("/x", json!({ "url": url, "timeout_seconds": 1 })).await;
     let event = world.send("a", json!({})).await;
     world.settle().await;
-    assert_error(&world.delivery(&endpoint, &event).await, "timeout: connect: ");
+    assert_error(&world.delivery(&endpoint, &event).await, "timeout: TLS: ");
     drop(silent);
 }

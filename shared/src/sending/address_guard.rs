@@ -3,12 +3,15 @@
 //! The HTTP client connects to what this resolver returns and to nothing else, so an answer that changes between check and connection
 //! gains nothing. Addresses that stand in a URL itself never reach a resolver; the sender judges those before it asks for a connection.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io, vec};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use futures::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
 use super::stage::{self, Stage};
 use crate::domain::address::AddressPolicy;
@@ -39,29 +42,53 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Resolves names by the system's resolver and keeps what the policy permits.
+/// Finds the addresses of a name; without judging them.
+pub trait Lookup: fmt::Debug + Send + Sync {
+    /// The name's addresses; the port of each is the caller's business.
+    fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) })
+    }
+}
+
+/// Resolves names and keeps what the policy permits.
 #[derive(Clone, Debug)]
 pub(super) struct GuardedResolver {
     pub(super) policy: Arc<AddressPolicy>,
+    pub(super) lookup: Arc<dyn Lookup>,
 }
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.policy);
+impl Service<Name> for GuardedResolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Refusal;
+    type Future = BoxFuture<'static, Result<Self::Response, Refusal>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Self { policy, lookup } = self.clone();
         Box::pin(async move {
             if !policy.permits_name(name.as_str()) {
-                return Err(Refusal::Blocked.into());
+                return Err(Refusal::Blocked);
             }
             stage::enter(Stage::Resolving);
-            // The port is the client's business; it puts the URL's in.
-            let lookup = tokio::net::lookup_host((name.as_str(), 0));
-            let found = match tokio::time::timeout(Duration::from_secs(RESOLVE_SECONDS_MAX), lookup).await {
-                Ok(Ok(found)) => found.collect::<Vec<_>>(),
-                Ok(Err(error)) => return Err(Refusal::NotFound(error.to_string()).into()),
-                Err(_) => return Err(Refusal::Timeout.into()),
+            let looking_up = lookup.addresses(name.as_str().to_owned());
+            let found = match tokio::time::timeout(Duration::from_secs(RESOLVE_SECONDS_MAX), looking_up).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => return Err(Refusal::NotFound(error.to_string())),
+                Err(_) => return Err(Refusal::Timeout),
             };
             stage::enter(Stage::Connecting);
-            Ok(Box::new(permitted(&policy, found)?.into_iter()) as Addrs)
+            Ok(permitted(&policy, found)?.into_iter())
         })
     }
 }
@@ -73,22 +100,4 @@ fn permitted(policy: &AddressPolicy, found: Vec<SocketAddr>) -> Result<Vec<Socke
     }
     let kept: Vec<_> = found.into_iter().filter(|address| policy.permits(address.ip())).collect();
     if kept.is_empty() { Err(Refusal::Blocked) } else { Ok(kept) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| format!("{text}:0").parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn a_bad_address_among_good_ones_is_never_dialled() {
-        let policy = AddressPolicy::default();
-        let kept = permitted(&policy, addresses(&["8.8.8.8", "127.0.0.1", "[::1]", "1.1.1.1"])).unwrap();
-        assert_eq!(kept, addresses(&["8.8.8.8", "1.1.1.1"]));
-        assert_eq!(permitted(&policy, addresses(&["10.0.0.1"])), Err(Refusal::Blocked));
-        assert!(matches!(permitted(&policy, vec![]), Err(Refusal::NotFound(_))));
-    }
 }

@@ -1,27 +1,37 @@
 //! The sender: one signed request to a receiver, within limits, through the address guard, judged by status and headers.
 //!
 //! The only place that speaks HTTP to the outside. It follows no redirect, uses no proxy, keeps no cookie, decompresses nothing, and reads no
-//! more of an answer than is kept. Connections are reused between attempts to the same host.
+//! more of an answer than is kept. Connections are reused between attempts to the same host; one that turns out to have been closed meanwhile, as it
+//! happens while Lambda holds a process still, is no failure of the receiver: the request goes out once more on a new one.
 
 pub mod address_guard;
+mod connector;
 mod failure;
 pub mod request;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use bytes::Bytes;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Answer, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, printable_body};
-use address_guard::GuardedResolver;
+use address_guard::{GuardedResolver, Lookup, SystemLookup};
+use connector::{Connector, connector};
+use failure::NoAnswer;
 use request::WebhookRequest;
-use stage::{Reached, StageLayer};
+use stage::Reached;
 
-/// How long resolving, connecting and the TLS handshake may take together, in seconds.
-pub const CONNECT_SECONDS_MAX: u64 = 10;
 /// How long reading the body of an answer may take once its head is there, in seconds; it is part of the whole.
 pub const BODY_SECONDS_MAX: u64 = 5;
 /// How much of a body is read so that the connection can be used again, in bytes; one that is longer costs its connection.
@@ -32,19 +42,22 @@ const CONNECTION_IDLE_SECONDS_MAX: u64 = 50;
 const CONNECTIONS_IDLE_MAX: usize = 8;
 
 /// What every request says of its sender.
-pub const USER_AGENT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
+pub const PRODUCT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
 
 /// Sends webhooks. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    client: Client,
+    /// Keeps connections and uses them again.
+    client: Client<Connector, Full<Bytes>>,
+    /// Makes a new connection for every request.
+    fresh: Client<Connector, Full<Bytes>>,
     policy: Arc<AddressPolicy>,
 }
 
 /// The sender could not be set up; nothing about a receiver.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up: {0}")]
-pub struct SenderError(String);
+pub struct SenderError(#[from] rustls::Error);
 
 impl Sender {
     /// A sender that connects to nothing but what the policy permits.
@@ -52,22 +65,23 @@ impl Sender {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn new(policy: AddressPolicy) -> Result<Self, SenderError> {
+        Self::with_lookup(policy, Arc::new(SystemLookup))
+    }
+
+    /// The same, asking another resolver than the system's.
+    ///
+    /// # Errors
+    /// When the TLS library refuses its own defaults.
+    pub fn with_lookup(policy: AddressPolicy, lookup: Arc<dyn Lookup>) -> Result<Self, SenderError> {
         let policy = Arc::new(policy);
-        #[expect(clippy::disallowed_methods, reason = "this is the one guarded client")]
-        let client = Client::builder()
-            .dns_resolver(GuardedResolver { policy: Arc::clone(&policy) })
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .user_agent(USER_AGENT)
-            .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+        let connector = connector(GuardedResolver { policy: Arc::clone(&policy), lookup })?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
             .pool_max_idle_per_host(CONNECTIONS_IDLE_MAX)
-            .connector_layer(StageLayer)
-            .tls_backend_preconfigured(tls_config().map_err(|error| SenderError(error.to_string()))?)
-            .build()
-            .map_err(|error| SenderError(error.to_string()))?;
-        Ok(Self { client, policy })
+            .build(connector.clone());
+        let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Self { client, fresh, policy })
     }
 
     /// Sends one request and says what came of it. A receiver's failure is an answer, never an error.
@@ -79,32 +93,68 @@ impl Sender {
     }
 
     async fn exchange(&self, request: WebhookRequest, begun: Instant) -> Result<attempt::Response, Failure> {
-        let url = self.policy.check_url(&request.url).map_err(|rule| Failure {
-            outcome: Outcome::AddressBlocked,
-            message: format!("the endpoint's URL is not permitted: it {rule}"),
-        })?;
-        let whole = Duration::from_secs(u64::from(request.timeout_seconds));
-        let sending = self.client.post(url).headers(request.headers).body(request.body).send();
-        let reached = Reached::default();
-        let response = match stage::tracked(&reached, tokio::time::timeout(whole, sending)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(failure::of(&error)),
-            Err(_) => return Err(failure::too_late(reached.stage(), request.timeout_seconds)),
+        let outgoing = self.outgoing(&request)?;
+        let left = || Duration::from_secs(u64::from(request.timeout_seconds)).saturating_sub(begun.elapsed());
+        let response = match answer_head(&self.client, outgoing.clone(), left()).await {
+            Err(NoAnswer::ClosedBefore(_)) => answer_head(&self.fresh, outgoing, left()).await,
+            first => first,
         };
+        let response = response.map_err(|reason| reason.failure(request.timeout_seconds))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let left = whole.saturating_sub(begun.elapsed()).min(Duration::from_secs(BODY_SECONDS_MAX));
-        Ok(attempt::Response { status, retry_after, body: first_of_body(response, left).await })
+        let left = left().min(Duration::from_secs(BODY_SECONDS_MAX));
+        Ok(attempt::Response { status, retry_after, body: first_of_body(response.into_body(), left).await })
+    }
+
+    /// The request as it goes out, if its URL is still permitted: the rules of the stack may have changed since it was stored.
+    fn outgoing(&self, request: &WebhookRequest) -> Result<Request<Full<Bytes>>, Failure> {
+        let not_permitted = |rule: String| Failure {
+            outcome: Outcome::AddressBlocked,
+            message: format!("the endpoint's URL is not permitted: it {rule}"),
+        };
+        let url = self.policy.check_url(&request.url).map_err(not_permitted)?;
+        let uri = Uri::try_from(url.as_str()).map_err(|error| not_permitted(format!("is not a URI: {error}")))?;
+        let mut outgoing = Request::new(Full::new(request.body.clone()));
+        *outgoing.method_mut() = Method::POST;
+        *outgoing.uri_mut() = uri;
+        *outgoing.headers_mut() = request.headers.clone();
+        outgoing.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
+        // Some receivers' firewalls refuse requests without it.
+        outgoing.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+        Ok(outgoing)
+    }
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn answer_head(
+    client: &Client<Connector, Full<Bytes>>,
+    mut request: Request<Full<Bytes>>,
+    within: Duration,
+) -> Result<Response<Incoming>, NoAnswer> {
+    let reached = Reached::default();
+    let connection = capture_connection(&mut request);
+    let answered = stage::tracked(&reached, tokio::time::timeout(within, client.request(request))).await;
+    // The client may give the request a used connection while it still makes a new one.
+    let is_connected = connection.connection_metadata().is_some();
+    let stage = reached.stage().filter(|_| !is_connected);
+    match answered {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) if reached.stage().is_none() && failure::is_silent_end(&error) => {
+            Err(NoAnswer::ClosedBefore(error))
+        }
+        Ok(Err(error)) => Err(NoAnswer::Failed(error, stage)),
+        Err(_) => Err(NoAnswer::TooLate(stage)),
     }
 }
 
 /// The first bytes of a body. Whatever is wrong with the rest of it, status and headers have already decided.
-async fn first_of_body(mut response: Response, within: Duration) -> String {
+async fn first_of_body(mut body: Incoming, within: Duration) -> String {
     let mut kept = Vec::new();
     let reading = async {
         let mut read = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(chunk) = frame.data_ref() else { continue };
             let room = RESPONSE_KEPT_BYTES_MAX - kept.len();
             kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
             read += chunk.len();
@@ -116,15 +166,4 @@ async fn first_of_body(mut response: Response, within: Duration) -> String {
     // A body that trickles is cut, which is no failure.
     let _ = tokio::time::timeout(within, reading).await;
     printable_body(&kept)
-}
-
-/// TLS 1.2 and 1.3 with Mozilla's roots built in: loading the system's costs more than all the rest of a cold start.
-fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
