@@ -148,7 +148,7 @@ pub(crate) async fn list(
     let events = if with_payload.is_some() { services.store.events(&names).await? } else { HashMap::new() };
     Ok(respond::page(page.map(|stored| {
         let event = events.get(&stored.delivery.event_id);
-        let payload = event.and_then(|event| payload(event, &endpoint));
+        let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint));
         DeliveryView { payload, ..DeliveryView::from(stored.delivery) }
     })))
 }
@@ -189,15 +189,16 @@ pub(crate) async fn show(
     let store = &api.services.store;
     let (delivery, event) =
         tokio::try_join!(store.delivery(endpoint.id, event_id, now), store.event(caller.scope(), event_id, now))?;
-    let mut view = DeliveryView::from(delivery.ok_or(NO_DELIVERY)?.delivery);
-    view.payload = event.as_ref().and_then(|event| payload(event, &endpoint));
+    let delivery = delivery.ok_or(NO_DELIVERY)?.delivery;
+    let payload = event.as_ref().and_then(|event| payload(event, &delivery, &endpoint));
+    let view = DeliveryView { payload, ..DeliveryView::from(delivery) };
     Ok(respond::data(StatusCode::OK, view))
 }
 
 const NO_DELIVERY: ApiError = ApiError::NotFound("delivery");
 
-/// What is sent to this endpoint, as JSON.
-fn payload(stored: &StoredEvent, endpoint: &Endpoint) -> Option<Box<RawValue>> {
-    let body = String::from_utf8(body(&stored.event, &endpoint.settings.payload_fields)).ok()?;
+/// What is sent by this delivery, as JSON.
+fn payload(stored: &StoredEvent, delivery: &Delivery, endpoint: &Endpoint) -> Option<Box<RawValue>> {
+    let body = String::from_utf8(body(&stored.event, delivery.payload_fields(endpoint))).ok()?;
     RawValue::from_string(body).ok()
 }

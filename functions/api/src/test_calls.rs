@@ -83,7 +83,7 @@ async fn send(
         endpoint_ids: Vec::new(),
     };
     let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
-    let mut request = WebhookRequest::new(endpoint, &secrets, &event, now);
+    let mut request = WebhookRequest::new(endpoint, &endpoint.settings.payload_fields, &secrets, &event, now);
     request.timeout_seconds = request.timeout_seconds.min(TEST_TIMEOUT_SECONDS_MAX);
     let answer = services.sender.send(request).await;
     Ok(match answer.result {

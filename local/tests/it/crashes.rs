@@ -3,10 +3,11 @@
 //! A kill is: from the k-th call of a function on, nothing of what it says reaches AWS (or the k-th still does, but its answer does not come
 //! back), nor does what its poller says of the batch. Then a new instance starts with nothing in hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use local::aws::{Call, Fault, FaultRule};
+use local::aws::{Call, Fault, FaultRule, Service};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -157,6 +158,74 @@ async fn deliver_killed_at_any_call_ends_in_the_records_of_an_undisturbed_run() 
     }
     assert!(kills.len() >= 30, "{}", kills.len());
     futures::stream::iter(kills).for_each_concurrent(SIDE_BY_SIDE, survive).await;
+}
+
+/// A receiver that is gone and one that fails at its only attempt: three things to be told of.
+async fn news_survive(kill: Kill) -> u32 {
+    let mut world = World::start().await;
+    world.endpoint("/ops", json!({ "event_types": ["delivery.failed", "endpoint.disabled"] })).await;
+    let mut endpoints = Vec::new();
+    for (path, status) in [("/gone", 410), ("/down", 500)] {
+        world.receiver.reply(path, [Reply::Status(status)]);
+        let settings = json!({ "event_types": ["a"], "retry": { "max_attempts": 1 } });
+        endpoints.push(world.endpoint(path, settings).await);
+    }
+    world.send("a", json!({})).await;
+    let _ = world.aws.calls().take();
+    kill.arm(&world);
+    world.settle().await;
+    let calls = calls_of(&world.aws.calls().take(), kill.function);
+    start_again(&mut world).await;
+    world.run_until_rest().await;
+
+    let got = world.receiver.got("/ops");
+    let by_id: BTreeMap<_, Value> =
+        got.iter().map(|got| (got.header("webhook-id"), serde_json::from_slice(&got.body).unwrap())).collect();
+    let about = |body: &Value, endpoint: &String| body["data"]["endpoint_id"].as_str() == Some(endpoint);
+    let told = |endpoint: &String| {
+        let bodies = by_id.values().filter(|body| about(body, endpoint));
+        let mut types: Vec<_> = bodies.map(|body| body["type"].as_str().unwrap()).collect();
+        types.sort_unstable();
+        types
+    };
+    assert_eq!(told(&endpoints[0]), ["delivery.failed", "endpoint.disabled"], "{kill:?}");
+    assert_eq!(told(&endpoints[1]), ["delivery.failed"], "{kill:?}");
+    let gone = world.api.get(&format!("/v1/endpoints/{}", endpoints[0])).await.expect(200);
+    assert_eq!(gone["status"], "disabled", "{kill:?}");
+    assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_to_be_told_is_told_however_deliver_dies() {
+    let kill =
+        Kill { function: "DeliverEventsFunction", at_call: u32::MAX, fault: Fault::DropBefore, with_poller: false };
+    let calls = news_survive(kill).await;
+    assert!(calls >= 6, "{calls}");
+    let kills = (0..calls).flat_map(|at_call| {
+        let dies = Kill { at_call, with_poller: true, ..kill };
+        [dies, Kill { fault: Fault::DropAnswer, ..dies }]
+    });
+    let survived = kills.map(|kill| async move {
+        news_survive(kill).await;
+    });
+    futures::stream::iter(survived).for_each_concurrent(SIDE_BY_SIDE, |survived| survived).await;
+}
+
+#[tokio::test]
+async fn record_whose_answer_is_lost_is_known_as_ones_own_and_the_retry_is_on_time() {
+    let world = World::start().await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(500), Reply::Status(200)]);
+    let endpoint = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 5] } })).await;
+    let event = world.send("a", json!({})).await;
+    for attempts in 1..=3 {
+        let lost = FaultRule::once(Service::DynamoDb, "BatchExecuteStatement", Fault::DropAnswer);
+        world.aws.faults().inject(lost);
+        world.settle().await;
+        assert_eq!(world.receiver.got("/a").len(), attempts);
+        world.advance_seconds(7);
+    }
+    assert_eq!(world.delivery(&endpoint, &event).await["status"], "succeeded");
 }
 
 /// A tenant with so many endpoints, at the paths `/0`, `/1` and so on.

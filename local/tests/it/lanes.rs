@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use local::aws::{Fault, FaultRule};
 use serde_json::{Value, json};
+use shared::domain::id::EndpointId;
+use shared::domain::tenant::{Mode, Scope};
 use tokio::sync::Semaphore;
 
 use crate::world::{Client, Reply, World};
@@ -74,6 +76,40 @@ async fn endpoint_that_never_answers_delays_no_other_tenants_event() {
     assert_eq!(listed.as_array().unwrap().len(), 80);
     assert!(listed.as_array().unwrap().iter().all(|delivery| delivery["status"] == "succeeded"));
     assert_eq!(world.receiver.got("/slow").len(), 80);
+}
+
+/// The first request is waited for: three seconds, after which its endpoint counts as slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoint_that_does_not_answer_soon_leaves_the_events_lane_before_its_time_is_over() {
+    let world = World::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.receiver.reply("/slow", [Reply::Gate(Arc::clone(&gate)), Reply::Status(200)]);
+    let slow = world.endpoint("/slow", json!({ "timeout_seconds": 30 })).await;
+    world.send("a", json!({ "n": 0 })).await;
+    let goes_elsewhere = async || {
+        let event = world.send("a", json!({})).await;
+        while world.api.get(&format!("/v1/endpoints/{slow}/deliveries/{event}")).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+        let calls = world.aws.calls().take();
+        calls.iter().any(|call| call.operation == "SendMessageBatch" && call.identity == "DeliverEventsFunction")
+    };
+
+    let (stop, mut pollers) = world.keep_polling();
+    let scope = Scope { tenant_id: world.demo.tenant_id, mode: Mode::Live };
+    let id: EndpointId = slow.parse().unwrap();
+    while !world.services.store.health(&[(scope, id)]).await.unwrap().get(&id).is_some_and(|health| health.slow) {
+        tokio::task::yield_now().await;
+    }
+    assert!(goes_elsewhere().await, "the second event waits for nobody");
+    gate.add_permits(1);
+    stop.send(true).unwrap();
+    while pollers.join_next().await.is_some() {}
+    world.run_until_rest().await;
+    world.send("a", json!({})).await;
+    world.run_until_rest().await;
+    let health = world.services.store.health(&[(scope, id)]).await.unwrap();
+    assert!(health.is_empty(), "a quick answer brings it back: {health:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::world::{Got, World};
+use crate::world::{Got, Reply, World};
 
 const SECRET: &str = "receivers-know-this-one";
 
@@ -183,4 +183,29 @@ async fn what_five_webhook_apis_offer_can_be_done_here() {
     assert_eq!(log.body["has_more"], true);
     let status = world.api.get(&format!("{path}/event-status")).await.expect(200);
     assert_eq!(status.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn chosen_fields_stay_those_of_the_first_attempt_at_every_later_one_and_at_a_replay() {
+    let world = World::start().await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(200)]);
+    let endpoint = world.endpoint("/a", json!({ "payload_fields": ["id", "n"] })).await;
+    let event = world.send("a", json!({ "n": 1.0, "m": 2 })).await;
+    world.settle().await;
+    let path = format!("/v1/endpoints/{endpoint}");
+    world.api.patch(&path, json!({ "payload_fields": ["m"] })).await.expect(200);
+    world.advance_seconds(7);
+    world.settle().await;
+    world.api.post(&format!("/v1/events/{event}/replay"), json!({})).await.expect(202);
+    world.settle().await;
+    let got = world.receiver.got("/a");
+    let sent = format!(r#"{{"id":"{event}","n":1.0}}"#);
+    assert_eq!(got.iter().map(|got| &got.body[..]).collect::<Vec<_>>(), vec![sent.as_bytes(); 3]);
+    let shown = world.api.get(&format!("{path}/deliveries/{event}")).await.expect(200);
+    assert_eq!(shown["payload"], json!({ "id": event, "n": 1.0 }));
+
+    let later = world.send("a", json!({ "n": 1.0, "m": 2 })).await;
+    world.settle().await;
+    assert_eq!(world.receiver.got("/a").last().unwrap().body[..], *br#"{"m":2}"#);
+    assert_eq!(world.delivery(&endpoint, &later).await["payload"], json!({ "m": 2 }));
 }

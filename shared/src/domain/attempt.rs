@@ -109,6 +109,17 @@ pub struct Attempt {
     pub response_body: String,
 }
 
+impl Attempt {
+    /// Whether the receiver answered that it is gone for good.
+    #[must_use]
+    pub fn says_gone(&self) -> bool {
+        self.status_code == Some(GONE)
+    }
+}
+
+/// The status with which a receiver says that it is gone for good (RFC 9110, 15.5.11).
+const GONE: u16 = 410;
+
 /// What an answer means for the delivery and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -144,7 +155,7 @@ pub fn judge(answer: Answer, trigger: Trigger, at: Timestamp, now: Timestamp) ->
             let error = match status {
                 200..300 => None,
                 300..400 => Some(format!("the receiver answered {status}; redirects are not followed")),
-                410 => Some("the receiver answered 410, gone; the endpoint is disabled".to_owned()),
+                GONE => Some("the receiver answered 410, gone; the endpoint is disabled".to_owned()),
                 _ => Some(format!("the receiver answered {status}")),
             };
             Verdict {
@@ -161,7 +172,7 @@ pub fn judge(answer: Answer, trigger: Trigger, at: Timestamp, now: Timestamp) ->
                     retry_after_seconds: response.retry_after.and_then(|value| parse_retry_after(&value, now)),
                     overloaded: matches!(status, 429 | 502 | 503 | 504),
                 },
-                gone: status == 410,
+                gone: status == GONE,
             }
         }
     }

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Outcome, Trigger, Verdict};
+use super::endpoint::Endpoint;
 use super::event::Event;
 use super::event_type::EventType;
 use super::id::{EndpointId, EventId};
-use super::retry::{RetryPolicy, next_attempt_at};
+use super::payload::PayloadField;
+use super::retry::next_attempt_at;
 use super::tenant::Scope;
 
 /// The most attempts that a record keeps; with manual retries and replays there can be more, and the oldest give way.
@@ -76,6 +78,9 @@ pub struct Delivery {
     /// How many attempts there were before the present round: a replay begins a new one, with the whole schedule again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts_before: u32,
+    /// The payload fields that the first attempt was made with: every later one sends the same bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payload_fields: Vec<PayloadField>,
     /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
     pub attempts: Vec<Attempt>,
     /// When the next attempt is due; only while it is pending.
@@ -110,11 +115,27 @@ impl Delivery {
             status: DeliveryStatus::Pending,
             attempt_count: 0,
             attempts_before: 0,
+            payload_fields: Vec::new(),
             attempts: Vec::new(),
             next_attempt_at: Some(now),
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Whether this is what was written as `other`: the same state after the same attempt, which no two workers make in the same millisecond and for
+    /// the same time.
+    #[must_use]
+    pub fn is_same_record(&self, other: &Self) -> bool {
+        let last = |delivery: &Self| {
+            let attempt = delivery.attempts.last();
+            attempt.map(|attempt| (attempt.at.as_millisecond(), attempt.duration_ms, attempt.outcome))
+        };
+        let milliseconds = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+        self.status == other.status
+            && self.attempt_count == other.attempt_count
+            && milliseconds(self.next_attempt_at) == milliseconds(other.next_attempt_at)
+            && last(self) == last(other)
     }
 
     /// The same, ended without an attempt: `skipped` for an endpoint that gets no events now, `cancelled` for one that is no more.
@@ -139,9 +160,16 @@ impl Delivery {
         self
     }
 
-    /// The delivery after an attempt that ended at `now`; `jitter` lies in 0 to 1.
+    /// What the body is made of: what it was made of at the first attempt, or what the endpoint says now if there was none.
     #[must_use]
-    pub fn after_attempt(mut self, verdict: &Verdict, policy: &RetryPolicy, now: Timestamp, jitter: f64) -> Self {
+    pub fn payload_fields<'a>(&'a self, endpoint: &'a Endpoint) -> &'a [PayloadField] {
+        if self.attempt_count == 0 { &endpoint.settings.payload_fields } else { &self.payload_fields }
+    }
+
+    /// The delivery after an attempt at this endpoint that ended at `now`; `jitter` lies in 0 to 1.
+    #[must_use]
+    pub fn after_attempt(mut self, verdict: &Verdict, endpoint: &Endpoint, now: Timestamp, jitter: f64) -> Self {
+        self.payload_fields = self.payload_fields(endpoint).to_vec();
         self.attempt_count += 1;
         if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
             self.attempts.remove(0);
@@ -156,7 +184,13 @@ impl Delivery {
         let next = if verdict.gone {
             None
         } else {
-            next_attempt_at(policy, self.attempt_count - self.attempts_before, verdict.hint, now, jitter)
+            next_attempt_at(
+                &endpoint.settings.retry,
+                self.attempt_count - self.attempts_before,
+                verdict.hint,
+                now,
+                jitter,
+            )
         };
         self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
         self.next_attempt_at = next;
@@ -187,7 +221,9 @@ mod tests {
     fn answered(delivery: Delivery, status: u16) -> Delivery {
         let response = Response { status, retry_after: None, body: String::new() };
         let verdict = judge(Answer { result: Ok(response), duration_ms: 3 }, Trigger::Automatic, NOW, NOW);
-        delivery.after_attempt(&verdict, &RetryPolicy { max_attempts: 3, schedule_seconds: None }, NOW, 0.0)
+        let mut endpoint = Endpoint::sample(0);
+        endpoint.settings.retry.max_attempts = 3;
+        delivery.after_attempt(&verdict, &endpoint, NOW, 0.0)
     }
 
     #[test]

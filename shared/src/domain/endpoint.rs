@@ -191,3 +191,31 @@ impl EndpointSettings {
         }
     }
 }
+
+#[cfg(test)]
+impl Endpoint {
+    /// An active endpoint that gets everything, for tests; another for each `entropy`.
+    pub(crate) fn sample(entropy: u8) -> Self {
+        let now = Timestamp::constant(1_700_000_000, 0);
+        let tenant_id = crate::domain::id::TenantId::from_parts(now, [0; 10]);
+        let key_id = KeyId::from_parts(now, [0; 10]);
+        Self {
+            id: EndpointId::from_parts(now, [entropy; 10]),
+            scope: Scope { tenant_id, mode: crate::domain::tenant::Mode::Live },
+            settings: EndpointSettings::with_defaults("https://example.com/".to_owned()),
+            status: EndpointStatus::Active,
+            disabled_reason: None,
+            signing: Signing {
+                secret_version: String::new(),
+                created_at: now,
+                public_key: None,
+                previous_expires_at: None,
+            },
+            version: 1,
+            created_at: now,
+            created_by: key_id,
+            updated_at: now,
+            updated_by: None,
+        }
+    }
+}

@@ -41,9 +41,9 @@ pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::endpoint::{EndpointSettings, Signing};
+    use crate::domain::endpoint::EndpointSettings;
     use crate::domain::event::NewEvent;
-    use crate::domain::id::{EndpointId, EventId, KeyId, TenantId};
+    use crate::domain::id::{EventId, TenantId};
     use crate::domain::tenant::{Mode, Scope};
     use jiff::Timestamp;
 
@@ -57,24 +57,7 @@ mod tests {
         let mut settings = EndpointSettings::with_defaults("https://example.com/".to_owned());
         settings.event_types = patterns.iter().map(|p| p.parse().unwrap()).collect();
         settings.channels = channels.iter().map(|c| (*c).to_owned()).collect();
-        Endpoint {
-            id: EndpointId::from_parts(NOW, [entropy; 10]),
-            scope: scope(),
-            settings,
-            status: EndpointStatus::Active,
-            disabled_reason: None,
-            signing: Signing {
-                secret_version: String::new(),
-                created_at: NOW,
-                public_key: None,
-                previous_expires_at: None,
-            },
-            version: 1,
-            created_at: NOW,
-            created_by: KeyId::from_parts(NOW, [0; 10]),
-            updated_at: NOW,
-            updated_by: None,
-        }
+        Endpoint { settings, ..Endpoint::sample(entropy) }
     }
 
     fn event(body: &str) -> Event {

@@ -1,6 +1,6 @@
 //! What Outhook talks about, as types and pure decisions: no IO, no clock, no randomness.
 //!
-//! Reading order: [`id`], [`event_type`], [`event`], [`endpoint`], [`attempt`], [`delivery`], then the decisions [`matching`], [`retry`] and [`payload`].
+//! Reading order: [`id`], [`event_type`], [`event`], [`endpoint`], [`attempt`], [`delivery`], then the decisions [`matching`], [`retry`], [`health`] and [`payload`].
 
 pub mod address;
 pub mod api_key;
@@ -12,6 +12,7 @@ pub mod endpoint_input;
 pub mod event;
 pub mod event_type;
 pub mod headers;
+pub mod health;
 pub mod id;
 pub mod json;
 pub mod matching;

@@ -131,21 +131,6 @@ pub fn sweep_at(due: Timestamp, now: Timestamp, messages_lost: u32) -> Timestamp
     }
 }
 
-/// An endpoint that has failed without a success for this long, in seconds, gets its new events through the retries lane.
-pub const LEAVES_EVENTS_LANE_AFTER_SECONDS: i64 = 30;
-
-/// Whether new events for an endpoint that has failed since `failing_since` go through the retries lane at `now`.
-#[must_use]
-pub fn leaves_events_lane(failing_since: Timestamp, now: Timestamp) -> bool {
-    now >= plus_seconds(failing_since, LEAVES_EVENTS_LANE_AFTER_SECONDS)
-}
-
-/// Whether an endpoint that has failed since `failing_since` is to be disabled at `now`.
-#[must_use]
-pub fn is_given_up(failing_since: Timestamp, now: Timestamp, disable_after_seconds: u32) -> bool {
-    now >= plus_seconds(failing_since, i64::from(disable_after_seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,12 +212,5 @@ mod tests {
     fn lost_messages_are_healed_less_and_less_often() {
         let graces: Vec<_> = (0..7).map(|lost| sweep_at(NOW, NOW, lost).as_second() - NOW.as_second()).collect();
         assert_eq!(graces, [120, 240, 480, 960, 1_920, 3_600, 3_600]);
-    }
-
-    #[test]
-    fn endpoint_is_given_up_after_five_days_of_failures() {
-        let just_before = plus_seconds(NOW, 5 * 86_400 - 1);
-        assert!(!is_given_up(NOW, just_before, 5 * 86_400));
-        assert!(is_given_up(NOW, plus_seconds(just_before, 1), 5 * 86_400));
     }
 }

@@ -23,7 +23,7 @@ const LISTS_CACHED_MAX: usize = 1_000;
 pub struct Endpoints {
     all: Arc<Vec<Arc<Endpoint>>>,
     /// Whether any of them is failing; which, the store knows.
-    pub any_failing: bool,
+    pub any_unwell: bool,
 }
 
 impl Endpoints {
@@ -70,9 +70,9 @@ impl Directory {
         });
         let lists = versions.map(|(scope, known)| async move {
             match known {
-                Some((version, any_failing)) => {
+                Some((version, any_unwell)) => {
                     let all = self.list(scope, version).await?;
-                    Ok((scope, Endpoints { all, any_failing }))
+                    Ok((scope, Endpoints { all, any_unwell }))
                 }
                 None => Ok((scope, Endpoints::default())),
             }

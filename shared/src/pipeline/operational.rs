@@ -1,7 +1,7 @@
 //! Operational events: what Outhook itself has to say to a tenant, sent like any event to those of its endpoints that ask for it by name.
 //!
-//! Best effort: a crash between what happened and the telling leaves it untold. Nothing is sent where nobody has asked, and a failed delivery of an
-//! operational event raises no further one.
+//! An event's id is derived from what it tells of, so that telling twice is one event: whoever finds, in a message that comes again, that something
+//! may not have been told tells it again. Nothing is sent where nobody has asked, and a failed delivery of an operational event raises no further one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::aws_error::AwsError;
 use crate::domain::delivery::Delivery;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::NewEvent;
@@ -16,12 +17,12 @@ use crate::domain::id::EventId;
 use crate::domain::matching::{is_operational, reaches};
 use crate::domain::tenant::Scope;
 use crate::queue::messages::EventMessage;
-use crate::random;
 use crate::services::Services;
 
 /// What there is to say: the event type and its data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
+    event_id: EventId,
     event_type: &'static str,
     data: serde_json::Value,
     /// An event that is operational itself; its failures are not told of.
@@ -33,7 +34,9 @@ impl Notice {
     #[must_use]
     pub fn delivery_failed(delivery: &Delivery) -> Self {
         let last = delivery.attempts.last();
+        let name = format!("{}/{}/{}", delivery.endpoint_id, delivery.event_id, delivery.attempt_count);
         Self {
+            event_id: EventId::derived_from_message(delivery.updated_at, &name),
             event_type: "delivery.failed",
             data: json!({
                 "endpoint_id": delivery.endpoint_id,
@@ -52,7 +55,7 @@ impl Notice {
     pub fn endpoint_disabled(endpoint: &Endpoint) -> Self {
         let data =
             json!({ "endpoint_id": endpoint.id, "url": endpoint.settings.url, "reason": endpoint.disabled_reason });
-        Self { event_type: "endpoint.disabled", data, silent: false }
+        Self { event_id: of_version(endpoint), event_type: "endpoint.disabled", data, silent: false }
     }
 
     /// `endpoint.secret.rotated`: an endpoint has a new signing secret. Says nothing of the secret itself.
@@ -60,43 +63,40 @@ impl Notice {
     pub fn secret_rotated(endpoint: &Endpoint) -> Self {
         let until = endpoint.signing.previous_expires_at.map(crate::domain::time::format);
         let data = json!({ "endpoint_id": endpoint.id, "previous_expires_at": until });
-        Self { event_type: "endpoint.secret.rotated", data, silent: false }
+        Self { event_id: of_version(endpoint), event_type: "endpoint.secret.rotated", data, silent: false }
     }
 }
 
-/// Tells a tenant what its endpoints ask to be told: one read, whatever there is to say, and one call per ten events.
-pub async fn tell(services: &Services, scope: Scope, notices: &[Notice]) {
-    let now = services.clock.now();
+/// The id of the event that tells of the change which made this version of an endpoint.
+fn of_version(endpoint: &Endpoint) -> EventId {
+    EventId::derived_from_message(endpoint.updated_at, &format!("{}/{}", endpoint.id, endpoint.version))
+}
+
+/// Tells a tenant what its endpoints ask to be told: one read, whatever there is to say, and one call per ten events. Repeating is safe.
+///
+/// # Errors
+/// When AWS does not answer; some may be told then.
+pub async fn tell(services: &Services, scope: Scope, notices: &[Notice]) -> Result<(), AwsError> {
     let messages: Vec<_> = notices
         .iter()
         .filter(|notice| !notice.silent)
         .filter_map(|notice| {
-            let event_id = EventId::from_parts(now, random::bytes());
-            Some(EventMessage { event_id, scope, event: event_of(notice)?, request_id: None, resend: false })
+            // Any of these may be told a second time, after the first.
+            let (event_id, event) = (notice.event_id, event_of(notice)?);
+            Some(EventMessage { event_id, scope, event, request_id: None, resend: true })
         })
         .collect();
     if messages.is_empty() {
-        return;
+        return Ok(());
     }
-    let wanted = match services.directory.endpoints(&BTreeSet::from([scope])).await {
-        Ok(directory) => {
-            let endpoints = directory.get(&scope).cloned().unwrap_or_default();
-            let is_wanted = |message: &EventMessage| {
-                let event = message.event.clone().accepted(message.event_id, scope, now);
-                endpoints.iter().any(|endpoint| reaches(&event, endpoint))
-            };
-            messages.into_iter().filter(is_wanted).collect::<Vec<_>>()
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a tenant could not be told");
-            return;
-        }
+    let directory = services.directory.endpoints(&BTreeSet::from([scope])).await?;
+    let endpoints = directory.get(&scope).cloned().unwrap_or_default();
+    let is_wanted = |message: &EventMessage| {
+        let event = message.event.clone().accepted(message.event_id, scope, message.event_id.created_at());
+        endpoints.iter().any(|endpoint| reaches(&event, endpoint))
     };
-    for result in services.queues.send_events(&wanted).await {
-        if let Err(error) = result {
-            tracing::warn!(%error, "a tenant could not be told");
-        }
-    }
+    let wanted: Vec<_> = messages.into_iter().filter(is_wanted).collect();
+    services.queues.send_events(&wanted).await.into_iter().collect()
 }
 
 fn event_of(notice: &Notice) -> Option<NewEvent> {

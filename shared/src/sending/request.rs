@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::endpoint::{Authorization, Endpoint};
 use crate::domain::event::Event;
-use crate::domain::payload;
+use crate::domain::payload::{self, PayloadField};
 use crate::signing::{self, Content, Credential, SecretDocument};
 
 /// One request, ready to be sent.
@@ -27,8 +27,15 @@ pub struct WebhookRequest {
 
 impl WebhookRequest {
     /// The request of an attempt at `now`: signed with the keys in force, authorized as the endpoint says, its own headers beside ours.
+    /// `payload_fields` say what the body is made of.
     #[must_use]
-    pub fn new(endpoint: &Endpoint, secrets: &SecretDocument, event: &Event, now: Timestamp) -> Self {
+    pub fn new(
+        endpoint: &Endpoint,
+        payload_fields: &[PayloadField],
+        secrets: &SecretDocument,
+        event: &Event,
+        now: Timestamp,
+    ) -> Self {
         let settings = &endpoint.settings;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
@@ -41,8 +48,8 @@ impl WebhookRequest {
             }
         }
         // Last, so that nothing above can stand in for them.
-        let body = payload::body(event, &settings.payload_fields);
-        let signed_fields = payload::signed_fields(event, &settings.payload_fields);
+        let body = payload::body(event, payload_fields);
+        let signed_fields = payload::signed_fields(event, payload_fields);
         let content = Content { event_id: event.id, at: now, body: &body, signed_fields: signed_fields.as_deref() };
         for (name, value) in signing::headers(&settings.signature, secrets, &content) {
             insert(&mut headers, &name, &value);

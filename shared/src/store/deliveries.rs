@@ -70,7 +70,9 @@ pub fn insert_delivery(delivery: &Delivery, now: Timestamp, expires_at: Timestam
 pub fn update_delivery(before: &Delivery, after: &Delivery, now: Timestamp) -> Result<Write, AwsError> {
     let mut item: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
     let mut set = Vec::new();
-    for name in ["status", "attempt_count", "attempts_before", "attempts", "updated_at", "next_attempt_at"] {
+    for name in
+        ["status", "attempt_count", "attempts_before", "payload_fields", "attempts", "updated_at", "next_attempt_at"]
+    {
         if let Some(value) = item.remove(name) {
             set.push((name, value));
         }

@@ -52,6 +52,8 @@ pub(super) struct Task {
     pub(super) body: String,
     pub(super) request_id: Option<String>,
     pub(super) lane: Lane,
+    /// The queue has handed it out before: it may have been done in part.
+    pub(super) again: bool,
     pub(super) work: Work,
 }
 
@@ -134,6 +136,7 @@ async fn read_one(services: &Services, message: Incoming) -> Read {
             body: message.body,
             request_id: message.request_id,
             lane: message.lane,
+            again: message.receive_count > 1,
             work,
         }),
         Ok(Err(reason)) => put_aside(services, &message.message_id, &message.body, &reason).await,

@@ -4,6 +4,7 @@
 //! meets a bound is put off to the retries lane, where it waits at nobody's expense.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 
 use super::intake::Lane;
 use super::plan::Job;
-use crate::domain::attempt::{Verdict, judge};
+use crate::domain::attempt::{Answer, Verdict, judge};
+use crate::domain::health::{Health, SLOW_AFTER_SECONDS};
 use crate::domain::id::EndpointId;
 use crate::sending::request::WebhookRequest;
 use crate::services::Services;
@@ -35,17 +37,26 @@ const NO_SECRET_WAIT_SECONDS: u32 = 30;
 /// Which endpoints have requests under way in this process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Congestion {
-    places: Arc<Mutex<HashMap<EndpointId, Weak<Semaphore>>>>,
+    places: Arc<Mutex<HashMap<EndpointId, Weak<Places>>>>,
+}
+
+/// An endpoint's share of a process while it has requests under way there.
+#[derive(Debug)]
+struct Places {
+    free: Semaphore,
+    /// Whether one of the requests has noted that the endpoint is slow.
+    slow_noted: AtomicBool,
 }
 
 impl Congestion {
-    fn places(&self, endpoint_id: EndpointId) -> Arc<Semaphore> {
+    fn places(&self, endpoint_id: EndpointId) -> Arc<Places> {
         let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(places) = all.get(&endpoint_id).and_then(Weak::upgrade) {
             return places;
         }
         all.retain(|_, places| places.strong_count() > 0);
-        let places = Arc::new(Semaphore::new(IN_FLIGHT_PER_ENDPOINT_MAX));
+        let free = Semaphore::new(IN_FLIGHT_PER_ENDPOINT_MAX);
+        let places = Arc::new(Places { free, slow_noted: AtomicBool::new(false) });
         all.insert(endpoint_id, Arc::downgrade(&places));
         places
     }
@@ -76,7 +87,7 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
     };
     let Ok(_slot) = slots.acquire().await else { return Outcome::PutOff { delay_seconds } };
     let places = services.congestion.places(job.endpoint.id);
-    let place = tokio::time::timeout(Duration::from_millis(PLACE_WAIT_MILLISECONDS), places.acquire()).await;
+    let place = tokio::time::timeout(Duration::from_millis(PLACE_WAIT_MILLISECONDS), places.free.acquire()).await;
     let Ok(Ok(_place)) = place else { return Outcome::PutOff { delay_seconds } };
     if batch_begun.elapsed() > Duration::from_secs(BEGIN_SECONDS_MAX) {
         return Outcome::PutOff { delay_seconds };
@@ -91,8 +102,8 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
         }
     };
     let at = services.clock.now();
-    let request = WebhookRequest::new(endpoint, &secrets, &job.event, at);
-    let answer = services.sender.send(request).await;
+    let request = WebhookRequest::new(endpoint, job.payload_fields(), &secrets, &job.event, at);
+    let answer = noting_slowness(services, job, &places, services.sender.send(request)).await;
     let ended_at = services.clock.now();
     let verdict = judge(answer, job.trigger, at, ended_at);
     tracing::info!(
@@ -108,4 +119,29 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
         "attempt"
     );
     Outcome::Attempted { verdict: Box::new(verdict), ended_at }
+}
+
+/// Waits for an answer; one that does not come soon is noted while it is waited for, so that the batches after this one need not wait too.
+async fn noting_slowness(
+    services: &Services,
+    job: &Job,
+    places: &Places,
+    sending: impl Future<Output = Answer>,
+) -> Answer {
+    tokio::pin!(sending);
+    let soon = Duration::from_secs(u64::from(SLOW_AFTER_SECONDS));
+    if let Ok(answer) = tokio::time::timeout(soon, &mut sending).await {
+        return answer;
+    }
+    let endpoint = &job.endpoint;
+    let note = async {
+        if job.health.slow || places.slow_noted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let after = Health { slow: true, ..job.health };
+        if let Err(error) = services.store.note_health(endpoint.scope, endpoint.id, job.health, after).await {
+            tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's slowness could not be noted");
+        }
+    };
+    futures::join!(sending, note).0
 }

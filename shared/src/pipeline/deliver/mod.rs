@@ -9,7 +9,7 @@
 //!   hands over again. A first delivery of a new event reads none and writes nothing before its request.
 //! - [`plan`] decides, purely: which endpoints get a request now, which deliveries end without one, which events are fanned out in parts.
 //! - [`jobs`] makes the requests, side by side, each bounded in time. One that would hold up others is put off to the retries lane.
-//! - [`health`] notes which endpoints begin or cease to fail, disables those that have failed for too long, and tells the tenant.
+//! - [`health`] notes which endpoints begin or cease to fail or to be slow, disables those that have failed for too long, and tells the tenant.
 //! - The [`recorder`] writes what came of them, events and deliveries together, 25 items a call, and then sends the messages for what is to
 //!   be tried again. A message is done when all it stands for is in the table; only what is not is handed back to the queue.
 
@@ -24,6 +24,7 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::Timestamp;
 
 use crate::aws_error::AwsError;
+use crate::domain::health::Health;
 use crate::domain::id::{EndpointId, EventId};
 use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
@@ -41,8 +42,8 @@ pub(super) struct Known {
     endpoints: HashMap<Scope, Endpoints>,
     deliveries: HashMap<(EndpointId, EventId), StoredDelivery>,
     events: HashMap<EventId, StoredEvent>,
-    /// Since when endpoints have been failing, those that are.
-    failing: HashMap<EndpointId, Timestamp>,
+    /// How endpoints are doing, those that are not well.
+    health: HashMap<EndpointId, Health>,
 }
 
 /// Delivers a batch and answers with the ids of the messages that the queue has to hand over again, because the pipeline itself failed.
@@ -72,13 +73,12 @@ async fn load(services: &Services, tasks: &[Task]) -> Result<Known, AwsError> {
         services.store.events(&stored_events),
         services.store.deliveries(&named_deliveries),
     )?;
-    let known = Known { endpoints, deliveries: HashMap::new(), events, failing: HashMap::new() };
+    let known = Known { endpoints, deliveries: HashMap::new(), events, health: HashMap::new() };
     let names: Vec<_> = tasks.iter().flat_map(|task| plan::may_be_on_record(task, &known)).collect();
-    let may_fail: Vec<_> = tasks.iter().flat_map(|task| plan::may_be_failing(task, &known)).collect();
-    let (more, failing) =
-        futures::try_join!(services.store.deliveries(&names), services.store.failing_since(&may_fail))?;
+    let unwell: Vec<_> = tasks.iter().flat_map(|task| plan::may_be_unwell(task, &known)).collect();
+    let (more, health) = futures::try_join!(services.store.deliveries(&names), services.store.health(&unwell))?;
     deliveries.extend(more);
-    Ok(Known { deliveries, failing, ..known })
+    Ok(Known { deliveries, health, ..known })
 }
 
 /// Until when what is made now is kept.

@@ -12,9 +12,10 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
+use crate::domain::health::Health;
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::matching::reaches;
-use crate::domain::retry::leaves_events_lane;
+use crate::domain::payload::PayloadField;
 use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
@@ -23,6 +24,8 @@ use crate::queue::messages::RetryMessage;
 pub(super) const FAN_OUT_INLINE_MAX: usize = 25;
 /// How many endpoints a part has.
 pub(super) const FAN_OUT_PART: usize = 50;
+/// What the message of a new event stands for at each of its endpoints.
+const FIRST_ATTEMPT: u32 = 1;
 
 /// What is to be done for one message.
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ pub(super) struct Plan {
     pub(super) cancelled: Vec<(Delivery, Delivery)>,
     /// Parts to be sent once the event is kept.
     pub(super) fan_out: Vec<RetryMessage>,
+    /// Deliveries on record as failed whose consequences are to be seen to again.
+    pub(super) seen_to_again: Vec<Ended>,
     /// A bulk replay to get on with.
     pub(super) replay: Option<(Scope, ReplayId)>,
     /// Why the message makes no sense after all.
@@ -54,10 +59,25 @@ pub(super) struct Job {
     pub(super) before: Option<Delivery>,
     pub(super) trigger: Trigger,
     pub(super) lane: Lane,
-    /// Since when the endpoint has been failing, if it is.
-    pub(super) failing_since: Option<Timestamp>,
+    /// How the endpoint was doing when the batch began.
+    pub(super) health: Health,
     /// The HTTP request that the event came with, for the log.
     pub(super) request_id: Option<String>,
+}
+
+impl Job {
+    /// What the body is made of.
+    pub(super) fn payload_fields(&self) -> &[PayloadField] {
+        let as_begun = self.before.as_ref().map(|before| before.payload_fields(&self.endpoint));
+        as_begun.unwrap_or(&self.endpoint.settings.payload_fields)
+    }
+}
+
+/// A delivery that an earlier receipt of the message ended as failed; what was to follow from that may not have been done.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) delivery: Delivery,
+    pub(super) endpoint: Arc<Endpoint>,
 }
 
 /// What the messages of a batch have in hand. Two of them can stand for the same thing: a message that was sent or handed out twice, an
@@ -119,10 +139,10 @@ pub(super) fn may_be_on_record(task: &Task, known: &Known) -> Vec<(EndpointId, E
     }
 }
 
-/// The endpoints that a task is about, where any of their tenant's is failing.
-pub(super) fn may_be_failing(task: &Task, known: &Known) -> Vec<(Scope, EndpointId)> {
+/// The endpoints that a task is about, where any of their tenant's is not well.
+pub(super) fn may_be_unwell(task: &Task, known: &Known) -> Vec<(Scope, EndpointId)> {
     let scope = task.work.scope();
-    let Some(endpoints) = known.endpoints.get(&scope).filter(|endpoints| endpoints.any_failing) else {
+    let Some(endpoints) = known.endpoints.get(&scope).filter(|endpoints| endpoints.any_unwell) else {
         return Vec::new();
     };
     let ids = match &task.work {
@@ -163,7 +183,7 @@ pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
         }
         Work::Replay { scope, replay_id } => Plan { replay: Some((*scope, *replay_id)), ..Plan::default() },
         Work::Attempt { endpoint_id, event_id, attempt, trigger, .. } => {
-            plan_attempt((*endpoint_id, *event_id), *attempt, *trigger, endpoints, known, now)
+            plan_attempt(task, (*endpoint_id, *event_id), (*attempt, *trigger), endpoints, known, now)
         }
     }
 }
@@ -194,24 +214,24 @@ fn begin_deliveries(
     now: Timestamp,
 ) {
     for endpoint in matched {
-        if known.deliveries.contains_key(&(endpoint.id, event.id)) {
+        if let Some(stored) = known.deliveries.get(&(endpoint.id, event.id)) {
+            plan.seen_to_again.extend(ended_by(&stored.delivery, FIRST_ATTEMPT, task, &endpoint));
             continue;
         }
         match endpoint.status {
             EndpointStatus::Active => {
-                let failing_since = known.failing.get(&endpoint.id).copied();
-                let fails = failing_since.is_some_and(|since| leaves_events_lane(since, now));
+                let health = known.health.get(&endpoint.id).copied().unwrap_or_default();
                 let job = Job {
                     event: Arc::clone(event),
                     endpoint,
                     before: None,
                     trigger: Trigger::Automatic,
                     lane: task.lane,
-                    failing_since,
+                    health,
                     request_id: task.request_id.clone(),
                 };
-                let jobs = if fails && task.lane == Lane::Events { &mut plan.put_off } else { &mut plan.jobs };
-                jobs.push(job);
+                let elsewhere = task.lane == Lane::Events && health.leaves_events_lane(now);
+                if elsewhere { plan.put_off.push(job) } else { plan.jobs.push(job) }
             }
             EndpointStatus::Paused | EndpointStatus::Disabled => {
                 plan.ended.push(Delivery::new(event, endpoint.id, now).ended(DeliveryStatus::Skipped, now));
@@ -221,9 +241,9 @@ fn begin_deliveries(
 }
 
 fn plan_attempt(
+    task: &Task,
     (endpoint_id, event_id): (EndpointId, EventId),
-    attempt: u32,
-    trigger: Trigger,
+    (attempt, trigger): (u32, Trigger),
     endpoints: &Endpoints,
     known: &Known,
     now: Timestamp,
@@ -236,7 +256,10 @@ fn plan_attempt(
     };
     let delivery = &stored.delivery;
     if delivery.status != DeliveryStatus::Pending || delivery.attempt_count + 1 != attempt {
-        return plan; // Stale: this attempt has its result.
+        // Stale: this attempt has its result.
+        let endpoint = endpoints.get(endpoint_id);
+        plan.seen_to_again.extend(endpoint.and_then(|endpoint| ended_by(delivery, attempt, task, endpoint)));
+        return plan;
     }
     match endpoints.get(endpoint_id) {
         Some(endpoint) if endpoint.status == EndpointStatus::Active => plan.jobs.push(Job {
@@ -245,12 +268,18 @@ fn plan_attempt(
             before: Some(delivery.clone()),
             trigger,
             lane: Lane::Retries,
-            failing_since: known.failing.get(&endpoint_id).copied(),
+            health: known.health.get(&endpoint_id).copied().unwrap_or_default(),
             request_id: None,
         }),
         _ => plan.cancelled.push((delivery.clone(), delivery.clone().ended(DeliveryStatus::Cancelled, now))),
     }
     plan
+}
+
+/// A delivery that this attempt ended as failed, if the message was handed out before: it may have been cut off after the record.
+fn ended_by(delivery: &Delivery, attempt: u32, task: &Task, endpoint: &Arc<Endpoint>) -> Option<Ended> {
+    let is_ended = delivery.status == DeliveryStatus::Failed && delivery.attempt_count == attempt;
+    (task.again && is_ended).then(|| Ended { delivery: delivery.clone(), endpoint: Arc::clone(endpoint) })
 }
 
 fn matched(event: &Event, endpoints: Option<&Endpoints>, among: impl Fn(EndpointId) -> bool) -> Vec<Arc<Endpoint>> {

@@ -3,7 +3,7 @@
 //! The order within a message: the event and its deliveries are written, then the messages for what comes later are sent. A crash before the writing
 //! leaves the message with the queue; a crash after it leaves due times in the table, which the sweeper finds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +135,18 @@ enum Then {
     Nothing,
     FanOut(Vec<RetryMessage>),
     Wake { delivery: Box<Delivery>, trigger: Trigger },
-    Attempted { job: Box<Job>, after: Box<Delivery>, gone: bool },
+    Attempted { job: Box<Job>, after: Box<Delivery> },
+}
+
+impl Then {
+    /// The delivery as it was to be written, where something follows from that.
+    fn delivery(&self) -> Option<&Delivery> {
+        match self {
+            Self::Nothing | Self::FanOut(_) => None,
+            Self::Wake { delivery, .. } => Some(delivery),
+            Self::Attempted { after, .. } => Some(after),
+        }
+    }
 }
 
 struct Recorder<'a> {
@@ -145,6 +156,7 @@ struct Recorder<'a> {
     ready: Vec<Ready>,
     flushed_at: Instant,
     put_off: Vec<(RetryMessage, u32)>,
+    findings: Findings,
 }
 
 impl<'a> Recorder<'a> {
@@ -156,6 +168,7 @@ impl<'a> Recorder<'a> {
             ready: Vec::new(),
             flushed_at: Instant::now(),
             put_off: Vec::new(),
+            findings: Findings::default(),
         }
     }
 
@@ -184,6 +197,9 @@ impl<'a> Recorder<'a> {
         for job in &plan.put_off {
             self.put_off(message, job, 0);
         }
+        for ended in &plan.seen_to_again {
+            self.findings.add_ended(message, ended.clone());
+        }
         if plan.jobs.is_empty() {
             self.ready.extend(self.events.remove(&message));
         }
@@ -192,14 +208,12 @@ impl<'a> Recorder<'a> {
     fn add_outcome(&mut self, message: usize, job: &Job, outcome: Outcome) {
         match outcome {
             Outcome::Attempted { verdict, ended_at } => {
-                let policy = &job.endpoint.settings.retry;
                 let before = job
                     .before
                     .clone()
                     .unwrap_or_else(|| Delivery::new(&job.event, job.endpoint.id, verdict.attempt.at));
-                let after = before.clone().after_attempt(&verdict, policy, ended_at, random::unit_interval());
-                let then =
-                    Then::Attempted { job: Box::new(job.clone()), after: Box::new(after.clone()), gone: verdict.gone };
+                let after = before.clone().after_attempt(&verdict, &job.endpoint, ended_at, random::unit_interval());
+                let then = Then::Attempted { job: Box::new(job.clone()), after: Box::new(after.clone()) };
                 let write = match &job.before {
                     None => insert_delivery(&after, ended_at, expires_at(self.services, job.event.id)),
                     Some(before) => update_delivery(before, &after, ended_at),
@@ -251,9 +265,10 @@ impl<'a> Recorder<'a> {
         let ready = std::mem::take(&mut self.ready);
         let writes: Vec<_> = ready.iter().map(|ready| ready.write.clone()).collect();
         let results = self.services.store.record(&writes).await;
+        let own = self.own_earlier(&ready, &results).await;
         let mut wakes = std::mem::take(&mut self.put_off);
-        let mut findings = Findings::default();
-        for (Ready { message, then, .. }, result) in ready.into_iter().zip(results) {
+        for (place, (Ready { message, then, .. }, result)) in ready.into_iter().zip(results).enumerate() {
+            let result = if own.contains(&place) { Recorded::Done } else { result };
             match (result, then) {
                 (Recorded::Failed(error), _) => {
                     tracing::error!(%error, "a record was not written; its message goes back to the queue");
@@ -266,9 +281,9 @@ impl<'a> Recorder<'a> {
                 (Recorded::Done, Then::Wake { delivery, trigger }) => {
                     wakes.extend(wake_message(&delivery, trigger, self.services.clock.now()));
                 }
-                (Recorded::Done, Then::Attempted { job, after, gone }) => {
+                (Recorded::Done, Then::Attempted { job, after }) => {
                     wakes.extend(wake_message(&after, Trigger::Automatic, self.services.clock.now()));
-                    findings.add(&job, &after, gone);
+                    self.findings.add(message, &job, &after);
                 }
             }
         }
@@ -277,7 +292,26 @@ impl<'a> Recorder<'a> {
                 tracing::warn!(%error, ?message, "a retry could not be queued; the sweeper will find it");
             }
         }
-        findings.act(self.services).await;
+        for message in std::mem::take(&mut self.findings).act(self.services).await {
+            self.failed[message] = true;
+        }
+    }
+
+    /// Of the writes that were refused, those whose own earlier try, unanswered and repeated by the client, had been carried out.
+    async fn own_earlier(&self, ready: &[Ready], results: &[Recorded]) -> HashSet<usize> {
+        let refused = ready.iter().zip(results).enumerate();
+        let refused = refused.filter(|(_, (_, result))| matches!(result, Recorded::Refused));
+        let refused: Vec<_> = refused.filter_map(|(place, (ready, _))| Some((place, ready.then.delivery()?))).collect();
+        if refused.is_empty() {
+            return HashSet::new();
+        }
+        let names: Vec<_> = refused.iter().map(|(_, after)| (after.endpoint_id, after.event_id)).collect();
+        let Ok(stored) = self.services.store.deliveries(&names).await else { return HashSet::new() };
+        let is_own = |after: &Delivery| {
+            let on_record = stored.get(&(after.endpoint_id, after.event_id)).map(|stored| &stored.delivery);
+            on_record.is_some_and(|on_record| on_record.is_same_record(after))
+        };
+        refused.into_iter().filter(|(_, after)| is_own(after)).map(|(place, _)| place).collect()
     }
 
     async fn fan_out(&mut self, message: usize, parts: Vec<RetryMessage>) {

@@ -45,8 +45,8 @@ pub(super) enum Edit<'a> {
     Rotate { secret: Option<&'a SigningSecret>, overlap_seconds: u32 },
     /// The key before the current one is over, from now on or since it expired.
     EndOverlap { only_expired: bool },
-    /// The receiver at this URL is gone.
-    Disable { url: &'a str, reason: &'a str },
+    /// The receiver at this URL was found at this time to be gone, or to have been failing for too long.
+    Disable { url: &'a str, reason: &'a str, found_at: Timestamp },
 }
 
 enum Applied {
@@ -71,8 +71,11 @@ pub async fn rotate(
     by: KeyId,
 ) -> Result<Changed, AwsError> {
     let changed = carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?;
-    if let Changed::Yes(endpoint) = &changed {
-        operational::tell(services, scope, &[Notice::secret_rotated(endpoint)]).await;
+    if let Changed::Yes(endpoint) = &changed
+        && let Err(error) = operational::tell(services, scope, &[Notice::secret_rotated(endpoint)]).await
+    {
+        // The new secret is in force: an error would have the caller rotate again.
+        tracing::warn!(%error, endpoint_id = %id, "a rotation could not be told of");
     }
     Ok(changed)
 }
@@ -93,28 +96,31 @@ pub async fn expire_previous(services: &Services, scope: Scope, id: EndpointId) 
     carry_out(services, scope, id, &Edit::EndOverlap { only_expired: true }, None, None).await
 }
 
-/// Disables an endpoint whose receiver says that it is gone for good. What fails here is done at the next such answer.
-pub async fn disable_gone(services: &Services, seen: &Endpoint) {
-    disable(services, seen, "the receiver answered 410 Gone").await;
+/// Disables an endpoint whose receiver said at `at` that it is gone for good, and tells of it. Repeating is safe: it is disabled and told of once.
+///
+/// # Errors
+/// When AWS does not answer; then it may be disabled and not told of.
+pub async fn disable_gone(services: &Services, seen: &Endpoint, at: Timestamp) -> Result<(), AwsError> {
+    disable(services, seen, "the receiver answered 410 Gone", at).await
 }
 
-/// Disables an endpoint that has failed without a success since `since`. What fails here is done at the next failure.
-pub async fn disable_given_up(services: &Services, seen: &Endpoint, since: Timestamp) {
-    disable(services, seen, &format!("every attempt has failed since {}", time::format(since))).await;
+/// Disables an endpoint that has failed without a success since `since`, and tells of it. Repeating is safe: it is disabled and told of once.
+///
+/// # Errors
+/// When AWS does not answer; then it may be disabled and not told of.
+pub async fn disable_given_up(services: &Services, seen: &Endpoint, since: Timestamp) -> Result<(), AwsError> {
+    let now = services.clock.now();
+    disable(services, seen, &format!("every attempt has failed since {}", time::format(since)), now).await
 }
 
-async fn disable(services: &Services, seen: &Endpoint, reason: &str) {
-    let edit = Edit::Disable { url: &seen.settings.url, reason };
-    match carry_out(services, seen.scope, seen.id, &edit, None, None).await {
-        // Only whoever has disabled it tells of it.
-        Ok(Changed::Yes(now))
-            if now.status == EndpointStatus::Disabled && now.disabled_reason.as_deref() == Some(reason) =>
-        {
-            tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
-            operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await;
+async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: Timestamp) -> Result<(), AwsError> {
+    let edit = Edit::Disable { url: &seen.settings.url, reason, found_at };
+    match carry_out(services, seen.scope, seen.id, &edit, None, None).await? {
+        Changed::Yes(now) => {
+            tracing::info!(endpoint_id = %seen.id, reason = now.disabled_reason, "endpoint is disabled");
+            operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await
         }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, endpoint_id = %seen.id, "endpoint could not be disabled"),
+        _ => Ok(()),
     }
 }
 
@@ -157,7 +163,7 @@ pub(super) async fn carry_out(
 async fn forget_failures(services: &Services, before: &Endpoint, after: &Endpoint) {
     let activated = before.status != EndpointStatus::Active && after.status == EndpointStatus::Active;
     if (activated || before.settings.url != after.settings.url)
-        && let Err(error) = services.store.end_failing(after.scope, after.id).await
+        && let Err(error) = services.store.end_unwell(after.scope, after.id).await
     {
         tracing::warn!(%error, endpoint_id = %after.id, "an endpoint's failures are still noted");
     }
@@ -244,15 +250,17 @@ async fn apply(
             after.signing.previous_expires_at = None;
             Ok(Applied::Write(Some(document)))
         }
-        Edit::Disable { url, reason } => {
-            // An endpoint that was changed since, its URL perhaps, is not the one that is gone.
-            if before.status != EndpointStatus::Active || before.settings.url != *url {
-                return Ok(Applied::Refused(Changed::Stale));
+        Edit::Disable { url, reason, found_at } => match before.status {
+            // By an instance that may not have come to tell of it.
+            EndpointStatus::Disabled if before.updated_by.is_none() => Ok(Applied::Nothing),
+            // An endpoint that was changed since, its URL perhaps, or activated again, is not the one that is gone.
+            EndpointStatus::Active if before.settings.url == *url && before.updated_at <= *found_at => {
+                after.status = EndpointStatus::Disabled;
+                after.disabled_reason = Some((*reason).to_owned());
+                Ok(Applied::Write(None))
             }
-            after.status = EndpointStatus::Disabled;
-            after.disabled_reason = Some((*reason).to_owned());
-            Ok(Applied::Write(None))
-        }
+            _ => Ok(Applied::Refused(Changed::Stale)),
+        },
     }
 }
 

@@ -161,7 +161,7 @@ pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(false) };
         let now = services.clock.now();
         if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Yes {
-            if let Err(error) = services.store.end_failing(scope, id).await {
+            if let Err(error) = services.store.end_unwell(scope, id).await {
                 tracing::warn!(%error, endpoint_id = %id, "a deleted endpoint's failures are still noted");
             }
             return Ok(true);
