@@ -27,8 +27,9 @@ use crate::template::{TEMPLATE, Template};
 
 /// The sweeper's period, in seconds, as the template's schedule has it.
 const SWEEP_SECONDS: u64 = 60;
-/// What is different from a deployment: receivers on this machine, over plain http. Nothing else.
-pub const OVERRIDES: &[(&str, &str)] = &[("AllowHttp", "true"), ("AllowedRanges", "127.0.0.0/8,::1/128")];
+/// What is different from a deployment: receivers on this machine, over plain http, and no metrics, which nobody would read. Nothing else.
+pub const OVERRIDES: &[(&str, &str)] =
+    &[("AllowHttp", "true"), ("AllowedRanges", "127.0.0.0/8,::1/128"), ("MetricsEnabled", "false")];
 
 /// Where to listen and what to keep.
 #[derive(Clone, Debug)]

@@ -25,6 +25,8 @@ pub struct Config {
     pub disable_after_seconds: u32,
     /// `ALLOW_HTTP` and `ALLOWED_RANGES`: what receivers are allowed beyond public https ones.
     pub addresses: AddressPolicy,
+    /// `METRICS_NAMESPACE`, unless `METRICS_ENABLED` is false: where the metrics go.
+    pub metrics_namespace: Option<String>,
 }
 
 /// A variable that is missing or wrong.
@@ -48,6 +50,8 @@ pub const VARIABLES: &[&str] = &[
     "DISABLE_AFTER_SECONDS",
     "ALLOW_HTTP",
     "ALLOWED_RANGES",
+    "METRICS_ENABLED",
+    "METRICS_NAMESPACE",
 ];
 
 impl Config {
@@ -77,6 +81,8 @@ impl Config {
             value.parse().ok().filter(|seconds| (3_600..=2_592_000).contains(seconds))
         })?;
         let allow_http = parse(&lookup, "ALLOW_HTTP", "true or false", |value| value.parse().ok())?;
+        let measures: bool = parse(&lookup, "METRICS_ENABLED", "true or false", |value| value.parse().ok())?;
+        let namespace = text("METRICS_NAMESPACE", "the namespace of this stack's metrics")?;
         let ranges_rule = "a comma-separated list of ranges such as 10.0.0.0/8, or empty";
         let allowed_ranges = match lookup("ALLOWED_RANGES") {
             None => Vec::new(),
@@ -98,6 +104,7 @@ impl Config {
             retention_days,
             disable_after_seconds,
             addresses: AddressPolicy { allow_http, allowed_ranges },
+            metrics_namespace: measures.then_some(namespace),
         })
     }
 }
@@ -124,7 +131,7 @@ mod tests {
         Some(match name {
             "RETENTION_DAYS" => "30".to_owned(),
             "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
-            "ALLOW_HTTP" => "false".to_owned(),
+            "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
             "ALLOWED_RANGES" => "10.0.0.0/8, ::1/128".to_owned(),
             other => format!("the {other}"),
         })
@@ -149,6 +156,7 @@ mod tests {
             ("DISABLE_AFTER_SECONDS", "60", "from 3600"),
             ("ALLOW_HTTP", "yes", "true or false"),
             ("ALLOWED_RANGES", "10.0.0.0", "list of ranges"),
+            ("METRICS_ENABLED", "1", "true or false"),
             ("TABLE_NAME", " ", "DynamoDB table"),
         ] {
             let error = Config::read(|name| if name == variable { Some(value.to_owned()) } else { lookup(name) });

@@ -7,7 +7,7 @@
 //! - [`sending`]: one request to a receiver, through the address guard.
 //! - [`store`], [`queue`], [`secrets`]: the table, the queues, Secrets Manager. AWS types stay in here.
 //! - [`pipeline`]: the order of effects: publish, deliver, sweep.
-//! - [`services`], [`config`], [`clock`], [`random`], [`telemetry`]: what the edges set up.
+//! - [`services`], [`config`], [`clock`], [`random`], [`telemetry`], [`metrics`]: what the edges set up.
 //!
 //! Dependencies point one way: functions and local on pipeline; pipeline on store, queue, secrets, sending; those on signing; signing on domain.
 
@@ -15,6 +15,7 @@ pub mod aws_error;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod metrics;
 pub mod pipeline;
 pub mod queue;
 pub mod random;

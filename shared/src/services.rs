@@ -9,6 +9,7 @@ use aws_smithy_http_client::tls;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pipeline::deliver::Congestion;
 use crate::pipeline::directory::Directory;
 use crate::queue::Queues;
@@ -42,6 +43,8 @@ pub struct Services {
     pub directory: Directory,
     /// Which endpoints have requests under way in this process.
     pub congestion: Congestion,
+    /// What this process counts of its work.
+    pub metrics: Metrics,
 }
 
 impl Services {
@@ -64,7 +67,9 @@ impl Services {
         );
         let sender = Sender::new(config.addresses.clone())?;
         let directory = Directory::new(store.clone());
-        Ok(Self { config, clock, store, queues, secrets, sender, directory, congestion: Congestion::default() })
+        let metrics = Metrics::new(config.metrics_namespace.clone());
+        let congestion = Congestion::default();
+        Ok(Self { config, clock, store, queues, secrets, sender, directory, congestion, metrics })
     }
 }
 

@@ -142,7 +142,7 @@ const STALE: ApiError = ApiError::Conflict("the endpoint has been changed since;
 pub(crate) fn refused(changed: Changed) -> ApiError {
     match changed {
         Changed::NotFound => NO_ENDPOINT,
-        Changed::Stale | Changed::Yes(_) => STALE,
+        Changed::Stale | Changed::Yes(_) | Changed::Already(_) => STALE,
         Changed::UidTaken => UID_TAKEN,
         Changed::Overlapping => {
             ApiError::Conflict("two secrets sign already; end their overlap first or wait for its end")

@@ -55,7 +55,7 @@ mod tests {
             Some(match name {
                 "RETENTION_DAYS" => "30".to_owned(),
                 "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
-                "ALLOW_HTTP" => "false".to_owned(),
+                "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
                 "ALLOWED_RANGES" => String::new(),
                 "RETRIES_QUEUE_URL" => "https://sqs.eu-west-1.amazonaws.com/1/outhook-retries".to_owned(),
                 _ => "x".to_owned(),

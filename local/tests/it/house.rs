@@ -170,6 +170,17 @@ fn queues_hide_a_message_six_times_as_long_as_their_function_runs() {
 }
 
 #[test]
+fn function_that_sends_to_the_queue_it_is_fed_from_is_not_stopped_as_a_runaway_loop() {
+    let template = template();
+    for source in template.queue_sources().unwrap() {
+        let function = &source.function;
+        let allows = template.property(function, "RecursiveLoop").unwrap();
+        let feeds_itself = source.queue_url == template.environment(function).unwrap()["RETRIES_QUEUE_URL"];
+        assert_eq!(allows == Some(Value::from("Allow")), feeds_itself, "{function}");
+    }
+}
+
+#[test]
 fn table_of_the_template_has_the_keys_of_the_code() {
     let template = template();
     let property = |name: &str| template.property("Table", name).unwrap().unwrap();

@@ -14,14 +14,15 @@ use tower::ServiceExt;
 use crate::world::{Reply, World};
 
 /// The tenant and the endpoint that the samples name.
-const TENANT: &str = "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
-const ENDPOINT: &str = "ep_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
+pub(crate) const TENANT: &str = "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
+pub(crate) const ENDPOINT: &str = "ep_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("events")
 }
 
-fn sample(name: &str) -> String {
+/// The text of a sample.
+pub(crate) fn sample(name: &str) -> String {
     fs::read_to_string(folder().join(name)).unwrap()
 }
 

@@ -13,6 +13,7 @@ use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::health::Signs;
 use crate::domain::id::EndpointId;
 use crate::domain::tenant::Scope;
+use crate::metrics::Counter;
 use crate::pipeline::endpoints;
 use crate::pipeline::operational::{self, Notice};
 use crate::services::Services;
@@ -56,6 +57,7 @@ impl Findings {
     /// Acts on them; the messages of which not everything could be done.
     pub(super) async fn act(self, services: &Services) -> BTreeSet<usize> {
         let mut undone = BTreeSet::new();
+        services.metrics.count(Counter::DeliveriesFailed, self.ended.len());
         for found in self.endpoints.into_values() {
             if let Err(error) = act_on_health(services, &found).await {
                 tracing::error!(%error, endpoint_id = %found.job.endpoint.id, "what follows from failures comes again");

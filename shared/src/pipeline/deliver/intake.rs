@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use jiff::Timestamp;
 
+use super::guarded;
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::event::{Event, NewEvent};
@@ -123,12 +124,19 @@ pub(super) async fn read(services: &Services, batch: Vec<Incoming>) -> Intake {
 }
 
 async fn read_one(services: &Services, message: Incoming) -> Read {
-    let understood = match message.lane {
-        Lane::Events => match understand_event(&message) {
-            Ok(understood) => identify(services, &message, understood).await.map(Ok),
-            Err(reason) => Ok(Err(reason)),
-        },
-        Lane::Retries => Ok(understand_retry(&message.body)),
+    let understood = guarded(&message.message_id, || {
+        let request_id = message.request_id.as_deref();
+        tracing::debug!(message_id = message.message_id, request_id, receives = message.receive_count, "reading");
+        match message.lane {
+            Lane::Events => understand_event(&message).map(Content::Event),
+            Lane::Retries => understand_retry(&message.body).map(Content::Known),
+        }
+    });
+    let understood = match understood {
+        Some(Ok(Content::Event(understood))) => identify(services, &message, understood).await.map(Ok),
+        Some(Ok(Content::Known(work))) => Ok(Ok(work)),
+        Some(Err(reason)) => Ok(Err(reason)),
+        None => return Read::Failed(message.message_id),
     };
     match understood {
         Ok(Ok(work)) => Read::Task(Task {
@@ -163,6 +171,14 @@ async fn put_aside(services: &Services, message_id: &str, body: &str, reason: &s
 /// Puts aside a task that turned out to make no sense; whether that worked.
 pub(super) async fn put_task_aside(services: &Services, task: &Task, reason: &str) -> bool {
     matches!(put_aside(services, &task.message_id, &task.body, reason).await, Read::PutAside)
+}
+
+/// What a message was understood as.
+enum Content {
+    /// An event that has no id yet.
+    Event(Understood),
+    /// What it asks for is all there.
+    Known(Work),
 }
 
 struct Understood {

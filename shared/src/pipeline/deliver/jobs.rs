@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::intake::Lane;
 use super::plan::Job;
-use crate::domain::attempt::{Answer, Verdict, judge};
+use crate::domain::attempt::{self, Answer, Attempt, Trigger, Verdict, judge};
 use crate::domain::health::{Health, SLOW_AFTER_SECONDS};
 use crate::domain::id::EndpointId;
 use crate::sending::request::WebhookRequest;
@@ -106,6 +106,7 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
     let answer = noting_slowness(services, job, &places, services.sender.send(request)).await;
     let ended_at = services.clock.now();
     let verdict = judge(answer, job.trigger, at, ended_at);
+    measure(services, job, &verdict.attempt);
     tracing::info!(
         tenant_id = %endpoint.scope.tenant_id,
         event_id = %job.event.id,
@@ -144,4 +145,11 @@ async fn noting_slowness(
         }
     };
     futures::join!(sending, note).0
+}
+
+fn measure(services: &Services, job: &Job, made: &Attempt) {
+    let is_first = job.before.as_ref().is_none_or(|before| before.attempt_count == 0);
+    let waited = made.at.as_millisecond() - job.event.id.created_at().as_millisecond();
+    let waited_ms = u64::try_from(waited).ok().filter(|_| is_first && made.trigger == Trigger::Automatic);
+    services.metrics.attempt(made.outcome == attempt::Outcome::Succeeded, made.duration_ms, waited_ms);
 }

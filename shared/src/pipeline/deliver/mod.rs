@@ -20,6 +20,7 @@ mod plan;
 mod recorder;
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 
 use jiff::Timestamp;
 
@@ -74,11 +75,22 @@ async fn load(services: &Services, tasks: &[Task]) -> Result<Known, AwsError> {
         services.store.deliveries(&named_deliveries),
     )?;
     let known = Known { endpoints, deliveries: HashMap::new(), events, health: HashMap::new() };
-    let names: Vec<_> = tasks.iter().flat_map(|task| plan::may_be_on_record(task, &known)).collect();
-    let unwell: Vec<_> = tasks.iter().flat_map(|task| plan::may_be_unwell(task, &known)).collect();
+    // A task that cannot be looked into here cannot be planned either, and fails there.
+    let ask = |task: &Task| {
+        let asked = || (plan::may_be_on_record(task, &known), plan::may_be_unwell(task, &known));
+        guarded(&task.message_id, asked).unwrap_or_default()
+    };
+    let (names, unwell): (Vec<_>, Vec<_>) = tasks.iter().map(ask).unzip();
+    let (names, unwell) = (names.concat(), unwell.concat());
     let (more, health) = futures::try_join!(services.store.deliveries(&names), services.store.health(&unwell))?;
     deliveries.extend(more);
     Ok(Known { deliveries, health, ..known })
+}
+
+/// Does one message's part of the work; `None` if that panicked, which must cost no other message of the batch anything.
+fn guarded<T>(message_id: &str, work: impl FnOnce() -> T) -> Option<T> {
+    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    done.inspect_err(|_| tracing::error!(message_id, "a message's work panicked; it goes back to the queue")).ok()
 }
 
 /// Until when what is made now is kept.

@@ -16,12 +16,13 @@ use super::health::Findings;
 use super::intake::{Task, put_task_aside};
 use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
 use super::plan::{InHand, Job, Plan, plan};
-use super::{Known, expires_at};
+use super::{Known, expires_at, guarded};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, seconds_until, wake};
 use crate::domain::time::plus_seconds;
+use crate::metrics::Counter;
 use crate::pipeline::replay;
 use crate::queue::messages::RetryMessage;
 use crate::random;
@@ -43,7 +44,14 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
     let mut in_hand = InHand::default();
     let mut shared_fates = Vec::new();
     for (message, task) in tasks.iter().enumerate() {
-        let mut plan = plan(task, &known, now);
+        let planned = guarded(&task.message_id, || {
+            tracing::debug!(message_id = task.message_id, request_id = task.request_id, "planning");
+            plan(task, &known, now)
+        });
+        let Some(mut plan) = planned else {
+            recorder.failed[message] = true;
+            continue;
+        };
         if let Some(reason) = plan.aside {
             recorder.failed[message] |= !put_task_aside(services, task, reason).await;
             continue;
@@ -55,7 +63,7 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
             recorder.failed[message] = true;
         }
         shared_fates.extend(in_hand.take(message, &mut plan).into_iter().map(|earlier| (message, earlier)));
-        recorder.begin(message, &plan);
+        recorder.failed[message] |= guarded(&task.message_id, || recorder.begin(message, &plan)).is_none();
         for job in plan.jobs {
             requests.start(message, job);
         }
@@ -64,7 +72,10 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
     loop {
         tokio::select! {
             finished = requests.next() => match finished {
-                Some(Ok((message, job, outcome))) => recorder.add_outcome(message, &job, outcome),
+                Some(Ok((message, job, outcome))) => {
+                    let taken_in = guarded(&tasks[message].message_id, || recorder.add_outcome(message, &job, outcome));
+                    recorder.failed[message] |= taken_in.is_none();
+                }
                 Some(Err((message, error))) => recorder.add_panic(message, &error),
                 None => break,
             },
@@ -133,9 +144,16 @@ struct Ready {
 
 enum Then {
     Nothing,
+    /// Of an event: its parts, if it is large.
     FanOut(Vec<RetryMessage>),
-    Wake { delivery: Box<Delivery>, trigger: Trigger },
-    Attempted { job: Box<Job>, after: Box<Delivery> },
+    Wake {
+        delivery: Box<Delivery>,
+        trigger: Trigger,
+    },
+    Attempted {
+        job: Box<Job>,
+        after: Box<Delivery>,
+    },
 }
 
 impl Then {
@@ -182,8 +200,8 @@ impl<'a> Recorder<'a> {
         let now = self.services.clock.now();
         if let Some((event, delivered_to)) = &plan.event {
             let write = insert_event(event, delivered_to, expires_at(self.services, event.id));
-            let then = if plan.fan_out.is_empty() { Then::Nothing } else { Then::FanOut(plan.fan_out.clone()) };
             if let Some(write) = self.sound(message, write) {
+                let then = Then::FanOut(plan.fan_out.clone());
                 self.events.insert(message, Ready { message, write, then });
             }
         }
@@ -275,7 +293,11 @@ impl<'a> Recorder<'a> {
                     self.failed[message] = true;
                 }
                 // A part of the fan-out may not have been sent before a crash, whoever wrote the event.
-                (Recorded::Done | Recorded::Refused, Then::FanOut(parts)) => self.fan_out(message, parts).await,
+                (result @ (Recorded::Done | Recorded::Refused), Then::FanOut(parts)) => {
+                    let is_new = usize::from(matches!(result, Recorded::Done));
+                    self.services.metrics.count(Counter::EventsAccepted, is_new);
+                    self.fan_out(message, parts).await;
+                }
                 (Recorded::Refused, _) => tracing::info!("already on record; this result is dropped"),
                 (Recorded::Done, Then::Nothing) => {}
                 (Recorded::Done, Then::Wake { delivery, trigger }) => {

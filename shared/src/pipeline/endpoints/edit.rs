@@ -10,6 +10,7 @@ use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::tenant::Scope;
 use crate::domain::time::{self, plus_seconds};
 use crate::domain::validation::{FieldErrors, Patch};
+use crate::metrics::Counter;
 use crate::pipeline::operational::{self, Notice};
 use crate::random;
 use crate::services::Services;
@@ -21,6 +22,8 @@ use crate::store::endpoints::EndpointChanged;
 pub enum Changed {
     /// The endpoint as it is now.
     Yes(Box<Endpoint>),
+    /// It was to be disabled, and is; as it is now.
+    Already(Box<Endpoint>),
     /// There is no such endpoint.
     NotFound,
     /// It is not at the version that the caller knows, or others keep changing it.
@@ -117,9 +120,12 @@ async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: T
     let edit = Edit::Disable { url: &seen.settings.url, reason, found_at };
     match carry_out(services, seen.scope, seen.id, &edit, None, None).await? {
         Changed::Yes(now) => {
-            tracing::info!(endpoint_id = %seen.id, reason = now.disabled_reason, "endpoint is disabled");
+            tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
+            services.metrics.count(Counter::EndpointsDisabled, 1);
             operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await
         }
+        // Whoever has disabled it may not have come to tell of it.
+        Changed::Already(now) => operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await,
         _ => Ok(()),
     }
 }
@@ -251,8 +257,9 @@ async fn apply(
             Ok(Applied::Write(Some(document)))
         }
         Edit::Disable { url, reason, found_at } => match before.status {
-            // By an instance that may not have come to tell of it.
-            EndpointStatus::Disabled if before.updated_by.is_none() => Ok(Applied::Nothing),
+            EndpointStatus::Disabled if before.updated_by.is_none() => {
+                Ok(Applied::Refused(Changed::Already(Box::new(before.clone()))))
+            }
             // An endpoint that was changed since, its URL perhaps, or activated again, is not the one that is gone.
             EndpointStatus::Active if before.settings.url == *url && before.updated_at <= *found_at => {
                 after.status = EndpointStatus::Disabled;

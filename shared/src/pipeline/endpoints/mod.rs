@@ -118,7 +118,8 @@ pub async fn put(
                 Changed::Yes(endpoint) => return Ok(Put::Replaced(endpoint)),
                 Changed::Stale => return Ok(Put::Stale),
                 // Deleted or renamed in between: look again.
-                Changed::NotFound
+                Changed::Already(_)
+                | Changed::NotFound
                 | Changed::UidTaken
                 | Changed::Overlapping
                 | Changed::Contradictory(_)
