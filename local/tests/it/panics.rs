@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::services::Services;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::samples::{TENANT, sample};
 use crate::world::World;
@@ -79,6 +79,8 @@ fn batch(world: &World, receives: u32) -> SqsEvent {
 
 /// Delivers ten messages with a panic over the fourth; which came back.
 async fn deliver_with_a_panic_at(world: &World, services: &Services, line: &'static str, value: &str) -> Vec<String> {
+    // While there is one subscriber only, whichever test's thread first comes by a line decides for all whether anybody wants it.
+    let _other = Dispatch::new(PanicsAt { line: "", value: String::new() });
     let _subscribed = tracing::subscriber::set_default(PanicsAt { line, value: value.to_owned() });
     let response = deliver::handle(services, batch(world, 1)).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
