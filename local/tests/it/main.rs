@@ -30,6 +30,7 @@ mod replays;
 mod retrying;
 mod rotation;
 mod samples;
+mod storm;
 mod sweeping;
 mod upsert;
 mod world;

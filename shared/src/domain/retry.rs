@@ -131,6 +131,22 @@ pub fn sweep_at(due: Timestamp, now: Timestamp, messages_lost: u32) -> Timestamp
     }
 }
 
+/// The first wait, in seconds, of a request that found no place at its endpoint; doubles with every further one.
+const PUT_OFF_SECONDS: u32 = 15;
+/// The longest that [`PUT_OFF_SECONDS`] grows to: what waits for an endpoint that hangs must cost little.
+const PUT_OFF_SECONDS_MAX: u32 = 300;
+
+/// How long a request waits, in seconds, that found no place at its endpoint this time and so often before.
+///
+/// `jitter` lies in 0 to 1 and lengthens the wait by up to half, so that what was put off together does not come back together.
+#[must_use]
+pub fn put_off_seconds(times_before: u32, jitter: f64) -> u32 {
+    let wait = PUT_OFF_SECONDS.saturating_mul(2_u32.saturating_pow(times_before)).min(PUT_OFF_SECONDS_MAX);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 150")]
+    let longer = (f64::from(wait) * 0.5 * jitter.clamp(0.0, 1.0)) as u32;
+    wait + longer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,5 +228,12 @@ mod tests {
     fn lost_messages_are_healed_less_and_less_often() {
         let graces: Vec<_> = (0..7).map(|lost| sweep_at(NOW, NOW, lost).as_second() - NOW.as_second()).collect();
         assert_eq!(graces, [120, 240, 480, 960, 1_920, 3_600, 3_600]);
+    }
+
+    #[test]
+    fn request_without_a_place_waits_longer_each_time_up_to_a_bound() {
+        let waits: Vec<_> = (0..7).map(|times| put_off_seconds(times, 0.0)).collect();
+        assert_eq!(waits, [15, 30, 60, 120, 240, 300, 300]);
+        assert_eq!((put_off_seconds(0, 1.0), put_off_seconds(u32::MAX, 1.0)), (22, 450));
     }
 }

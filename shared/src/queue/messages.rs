@@ -80,6 +80,9 @@ pub enum RetryMessage {
         attempt: u32,
         /// What made Outhook try.
         trigger: Trigger,
+        /// How often it found no place at its endpoint, where others were waiting for an answer.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        times_put_off: u32,
     },
     /// A part of the fan-out of an event that is on record: the endpoints from `first` to `last`, both included.
     FanOut {
@@ -101,6 +104,11 @@ pub enum RetryMessage {
     },
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl RetryMessage {
     /// The message for the attempt that comes next for this delivery.
     #[must_use]
@@ -111,7 +119,17 @@ impl RetryMessage {
             event_id: delivery.event_id,
             attempt: delivery.attempt_count + 1,
             trigger,
+            times_put_off: 0,
         }
+    }
+
+    /// The message for the same, found no place for so often.
+    #[must_use]
+    pub fn put_off(mut self, times: u32) -> Self {
+        if let Self::Attempt { times_put_off, .. } = &mut self {
+            *times_put_off = times;
+        }
+        self
     }
 
     /// The message as JSON.
@@ -167,6 +185,7 @@ mod tests {
             event_id: EventId::from_parts(NOW, [4; 10]),
             attempt: 2,
             trigger: Trigger::Automatic,
+            times_put_off: 1,
         };
         assert_eq!(serde_json::from_str::<RetryMessage>(&message.body()).unwrap(), message);
         assert!(serde_json::from_str::<RetryMessage>(r#"{"kind":"other"}"#).is_err());

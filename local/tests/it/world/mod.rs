@@ -103,6 +103,14 @@ impl World {
         self.functions = Functions::start(&self.template, &self.clock, self.aws.endpoint_url()).await;
     }
 
+    /// So many instances of deliver more per lane, each with its own caches and its own share of requests to an endpoint.
+    pub(crate) async fn scale_out(&mut self, instances: usize) {
+        for _ in 0..instances {
+            let more = Functions::start(&self.template, &self.clock, self.aws.endpoint_url()).await;
+            self.functions.pollers.extend(more.pollers);
+        }
+    }
+
     /// Makes an endpoint at this path of the receiver; gives its id. The receiver learns its secret.
     pub(crate) async fn endpoint(&self, path: &str, settings: Value) -> String {
         self.endpoint_of(&self.api, path, settings).await

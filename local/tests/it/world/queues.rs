@@ -27,18 +27,24 @@ impl World {
 
     /// How many messages both queues hold: visible, in flight or delayed.
     pub(crate) async fn backlog(&self) -> usize {
+        let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+        self.at_hand().await + self.messages(&[delayed]).await
+    }
+
+    /// How many messages could be taken now or have been.
+    pub(crate) async fn at_hand(&self) -> usize {
+        let visible = QueueAttributeName::ApproximateNumberOfMessages;
+        let in_flight = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        self.messages(&[visible, in_flight]).await
+    }
+
+    async fn messages(&self, states: &[QueueAttributeName]) -> usize {
         let config = &self.services.config;
         let mut total = 0;
         for url in [&config.events_queue_url, &config.retries_queue_url] {
             let get = self.queues.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
             let attributes = get.send().await.unwrap().attributes.unwrap_or_default();
-            for name in [
-                QueueAttributeName::ApproximateNumberOfMessages,
-                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-                QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-            ] {
-                total += attributes.get(&name).map_or(0, |count| count.parse().unwrap());
-            }
+            total += states.iter().filter_map(|state| attributes.get(state)?.parse::<usize>().ok()).sum::<usize>();
         }
         total
     }

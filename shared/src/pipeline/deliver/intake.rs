@@ -64,7 +64,14 @@ pub(super) enum Work {
     /// A new event; `look`: parts of it may be on record.
     Event { event: Box<Event>, look: bool },
     /// The next attempt of a delivery.
-    Attempt { scope: Scope, endpoint_id: EndpointId, event_id: EventId, attempt: u32, trigger: Trigger },
+    Attempt {
+        scope: Scope,
+        endpoint_id: EndpointId,
+        event_id: EventId,
+        attempt: u32,
+        trigger: Trigger,
+        times_put_off: u32,
+    },
     /// A part of a large fan-out.
     FanOut { scope: Scope, event_id: EventId, first: EndpointId, last: EndpointId },
     /// The next step of a bulk replay.
@@ -215,8 +222,8 @@ async fn identify(services: &Services, message: &Incoming, understood: Understoo
 fn understand_retry(body: &str) -> Result<Work, String> {
     let message: RetryMessage = serde_json::from_str(body).map_err(|error| error.to_string())?;
     Ok(match message {
-        RetryMessage::Attempt { scope, endpoint_id, event_id, attempt, trigger } => {
-            Work::Attempt { scope, endpoint_id, event_id, attempt, trigger }
+        RetryMessage::Attempt { scope, endpoint_id, event_id, attempt, trigger, times_put_off } => {
+            Work::Attempt { scope, endpoint_id, event_id, attempt, trigger, times_put_off }
         }
         RetryMessage::FanOut { scope, event_id, first, last } => Work::FanOut { scope, event_id, first, last },
         RetryMessage::Replay { scope, replay_id } => Work::Replay { scope, replay_id },

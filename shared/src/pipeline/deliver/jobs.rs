@@ -17,6 +17,8 @@ use super::plan::Job;
 use crate::domain::attempt::{self, Answer, Attempt, Trigger, Verdict, judge};
 use crate::domain::health::{Health, SLOW_AFTER_SECONDS};
 use crate::domain::id::EndpointId;
+use crate::domain::retry::put_off_seconds;
+use crate::random;
 use crate::sending::request::WebhookRequest;
 use crate::services::Services;
 
@@ -29,8 +31,6 @@ const PLACE_WAIT_MILLISECONDS: u64 = 1_000;
 /// How long after the start of a batch requests are still begun, in seconds. With the longest attempt (30 s) and room for the records it makes
 /// deliver's timeout of 60 s.
 const BEGIN_SECONDS_MAX: u64 = 20;
-/// How long what a retry's endpoint had no place for waits, in seconds.
-const PUT_OFF_RETRY_SECONDS: u32 = 15;
 /// How long a delivery waits whose signing key could not be read, in seconds.
 const NO_SECRET_WAIT_SECONDS: u32 = 30;
 
@@ -83,7 +83,7 @@ pub(super) enum Outcome {
 pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch_begun: Instant) -> Outcome {
     let delay_seconds = match job.lane {
         Lane::Events => 0,
-        Lane::Retries => PUT_OFF_RETRY_SECONDS,
+        Lane::Retries => put_off_seconds(job.times_put_off, random::unit_interval()),
     };
     let Ok(_slot) = slots.acquire().await else { return Outcome::PutOff { delay_seconds } };
     let places = services.congestion.places(job.endpoint.id);

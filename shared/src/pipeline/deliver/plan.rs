@@ -59,6 +59,8 @@ pub(super) struct Job {
     pub(super) before: Option<Delivery>,
     pub(super) trigger: Trigger,
     pub(super) lane: Lane,
+    /// How often it was put off for want of a place at its endpoint.
+    pub(super) times_put_off: u32,
     /// How the endpoint was doing when the batch began.
     pub(super) health: Health,
     /// The HTTP request that the event came with, for the log.
@@ -182,9 +184,7 @@ pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
             plan
         }
         Work::Replay { scope, replay_id } => Plan { replay: Some((*scope, *replay_id)), ..Plan::default() },
-        Work::Attempt { endpoint_id, event_id, attempt, trigger, .. } => {
-            plan_attempt(task, (*endpoint_id, *event_id), (*attempt, *trigger), endpoints, known, now)
-        }
+        Work::Attempt { .. } => plan_attempt(task, endpoints, known, now),
     }
 }
 
@@ -227,6 +227,7 @@ fn begin_deliveries(
                     before: None,
                     trigger: Trigger::Automatic,
                     lane: task.lane,
+                    times_put_off: 0,
                     health,
                     request_id: task.request_id.clone(),
                 };
@@ -240,14 +241,10 @@ fn begin_deliveries(
     }
 }
 
-fn plan_attempt(
-    task: &Task,
-    (endpoint_id, event_id): (EndpointId, EventId),
-    (attempt, trigger): (u32, Trigger),
-    endpoints: &Endpoints,
-    known: &Known,
-    now: Timestamp,
-) -> Plan {
+fn plan_attempt(task: &Task, endpoints: &Endpoints, known: &Known, now: Timestamp) -> Plan {
+    let Work::Attempt { endpoint_id, event_id, attempt, trigger, times_put_off, .. } = task.work else {
+        return Plan::default();
+    };
     let mut plan = Plan::default();
     // Without its record or its event (expired, or not yet written after a crash) there is nothing to do; the sweeper looks again at what is due.
     let (Some(stored), Some(event)) = (known.deliveries.get(&(endpoint_id, event_id)), known.events.get(&event_id))
@@ -268,6 +265,7 @@ fn plan_attempt(
             before: Some(delivery.clone()),
             trigger,
             lane: Lane::Retries,
+            times_put_off,
             health: known.health.get(&endpoint_id).copied().unwrap_or_default(),
             request_id: None,
         }),

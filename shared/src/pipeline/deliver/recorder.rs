@@ -13,7 +13,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::health::Findings;
-use super::intake::{Task, put_task_aside};
+use super::intake::{Lane, Task, put_task_aside};
 use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
 use super::plan::{InHand, Job, Plan, plan};
 use super::{Known, expires_at, guarded};
@@ -146,9 +146,10 @@ enum Then {
     Nothing,
     /// Of an event: its parts, if it is large.
     FanOut(Vec<RetryMessage>),
-    Wake {
+    PutOff {
         delivery: Box<Delivery>,
-        trigger: Trigger,
+        wake: RetryMessage,
+        delay_seconds: u32,
     },
     Attempted {
         job: Box<Job>,
@@ -161,7 +162,7 @@ impl Then {
     fn delivery(&self) -> Option<&Delivery> {
         match self {
             Self::Nothing | Self::FanOut(_) => None,
-            Self::Wake { delivery, .. } => Some(delivery),
+            Self::PutOff { delivery, .. } => Some(delivery),
             Self::Attempted { after, .. } => Some(after),
         }
     }
@@ -173,7 +174,6 @@ struct Recorder<'a> {
     events: HashMap<usize, Ready>,
     ready: Vec<Ready>,
     flushed_at: Instant,
-    put_off: Vec<(RetryMessage, u32)>,
     findings: Findings,
 }
 
@@ -185,7 +185,6 @@ impl<'a> Recorder<'a> {
             events: HashMap::new(),
             ready: Vec::new(),
             flushed_at: Instant::now(),
-            put_off: Vec::new(),
             findings: Findings::default(),
         }
     }
@@ -242,18 +241,28 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// A request that was not made: a new delivery goes on record as due, one that is on record only gets a new message.
+    /// A request that was not made: its delivery goes on record as due then.
     fn put_off(&mut self, message: usize, job: &Job, delay_seconds: u32) {
         let now = self.services.clock.now();
-        match &job.before {
-            Some(before) => self.put_off.push((RetryMessage::next_attempt(before, job.trigger), delay_seconds)),
-            None => {
-                let mut delivery = Delivery::new(&job.event, job.endpoint.id, now);
-                delivery.next_attempt_at = Some(plus_seconds(now, i64::from(delay_seconds)));
-                let write = insert_delivery(&delivery, now, expires_at(self.services, job.event.id));
-                self.add(message, write, Then::Wake { delivery: Box::new(delivery), trigger: job.trigger });
+        let due = |delivery: Delivery| {
+            let next_attempt_at = Some(plus_seconds(now, i64::from(delay_seconds)));
+            Delivery { next_attempt_at, ..delivery }
+        };
+        let (delivery, write) = match &job.before {
+            Some(before) => {
+                let delivery = due(before.clone());
+                let write = update_delivery(before, &delivery, now);
+                (delivery, write)
             }
-        }
+            None => {
+                let delivery = due(Delivery::new(&job.event, job.endpoint.id, now));
+                let write = insert_delivery(&delivery, now, expires_at(self.services, job.event.id));
+                (delivery, write)
+            }
+        };
+        let times = if job.lane == Lane::Retries { job.times_put_off + 1 } else { 0 };
+        let wake = RetryMessage::next_attempt(&delivery, job.trigger).put_off(times);
+        self.add(message, write, Then::PutOff { delivery: Box::new(delivery), wake, delay_seconds });
     }
 
     fn add_panic(&mut self, message: usize, error: &JoinError) {
@@ -284,7 +293,7 @@ impl<'a> Recorder<'a> {
         let writes: Vec<_> = ready.iter().map(|ready| ready.write.clone()).collect();
         let results = self.services.store.record(&writes).await;
         let own = self.own_earlier(&ready, &results).await;
-        let mut wakes = std::mem::take(&mut self.put_off);
+        let mut wakes = Vec::new();
         for (place, (Ready { message, then, .. }, result)) in ready.into_iter().zip(results).enumerate() {
             let result = if own.contains(&place) { Recorded::Done } else { result };
             match (result, then) {
@@ -300,11 +309,9 @@ impl<'a> Recorder<'a> {
                 }
                 (Recorded::Refused, _) => tracing::info!("already on record; this result is dropped"),
                 (Recorded::Done, Then::Nothing) => {}
-                (Recorded::Done, Then::Wake { delivery, trigger }) => {
-                    wakes.extend(wake_message(&delivery, trigger, self.services.clock.now()));
-                }
+                (Recorded::Done, Then::PutOff { wake, delay_seconds, .. }) => wakes.push((wake, delay_seconds)),
                 (Recorded::Done, Then::Attempted { job, after }) => {
-                    wakes.extend(wake_message(&after, Trigger::Automatic, self.services.clock.now()));
+                    wakes.extend(wake_message(&after, self.services.clock.now()));
                     self.findings.add(message, &job, &after);
                 }
             }
@@ -348,12 +355,13 @@ impl<'a> Recorder<'a> {
 }
 
 /// The message that wakes a pending delivery, with its delay; `None` where the sweeper does.
-fn wake_message(delivery: &Delivery, trigger: Trigger, now: Timestamp) -> Option<(RetryMessage, u32)> {
+fn wake_message(delivery: &Delivery, now: Timestamp) -> Option<(RetryMessage, u32)> {
     let due = delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending)?;
     match wake(due, now) {
         Wake::Sweeper => None,
         Wake::Message { .. } => {
-            Some((RetryMessage::next_attempt(delivery, trigger), seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX)))
+            let message = RetryMessage::next_attempt(delivery, Trigger::Automatic);
+            Some((message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX)))
         }
     }
 }

@@ -1,0 +1,168 @@
+//! Much at once: many events with receivers that hang and refuse among them, and one event for thousands of endpoints. Every delivery ends on record,
+//! in the right state.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use local::aws::{Fault, FaultRule};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::world::{Client, Reply, World};
+
+const EVENTS: usize = 1_000;
+const HEALTHY: usize = 8;
+const ENDPOINTS: usize = 5_000;
+/// How many endpoints are made side by side.
+const MADE_AT_ONCE: usize = 16;
+
+/// Every delivery in an endpoint's log, by page.
+async fn log(client: &Client, endpoint: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = client.get(&format!("/v1/endpoints/{endpoint}/deliveries?limit=100{cursor}")).await;
+        assert_eq!(page.status, 200);
+        all.extend(page.body["data"].as_array().unwrap().clone());
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+}
+
+/// Asserts that a log has each event once, in this state after so many attempts, of which the last says this.
+#[track_caller]
+fn assert_log(log: &[Value], events: &BTreeSet<String>, status: &str, attempts: usize, error: Option<&str>) {
+    let logged: BTreeSet<_> = log.iter().map(|delivery| delivery["event_id"].as_str().unwrap().to_owned()).collect();
+    assert!(log.len() == events.len() && logged == *events, "{} deliveries of {} events", log.len(), events.len());
+    for delivery in log {
+        let made = delivery["attempts"].as_array().unwrap();
+        assert_eq!((delivery["status"].as_str(), made.len()), (Some(status), attempts), "{delivery}");
+        let said = made.last().unwrap()["error"].as_str();
+        let as_expected = said.unwrap_or_default().starts_with(error.unwrap_or_default());
+        assert!(said.is_some() == error.is_some() && as_expected, "{delivery}");
+        assert_eq!(delivery["next_attempt_at"], Value::Null);
+    }
+}
+
+/// Eight receivers that are well, one that never answers and one that takes no connection. The silent one is waited for: one second for every ten or so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all_end_on_record() {
+    let mut world = World::start().await;
+    let mut healthy = Vec::new();
+    for n in 0..HEALTHY {
+        healthy.push(world.endpoint(&format!("/{n}"), json!({})).await);
+    }
+    world.receiver.reply("/hangs", [Reply::Hang]);
+    let hangs = world.endpoint("/hangs", json!({ "timeout_seconds": 1, "retry": { "max_attempts": 1 } })).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", nobody.local_addr().unwrap());
+    drop(nobody);
+    let refuses = world.endpoint("/x", json!({ "url": url, "retry": { "schedule_seconds": [5] } })).await;
+
+    let mut events = BTreeSet::new();
+    for _ in 0..EVENTS / 100 {
+        let batch: Vec<_> = (0..100).map(|n| json!({ "type": "a", "data": { "n": n } })).collect();
+        let accepted = world.api.post("/v1/events/batch", json!({ "events": batch })).await.expect(202);
+        events.extend(accepted.as_array().unwrap().iter().map(|result| result["id"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(events.len(), EVENTS);
+
+    let (stop, mut few) = world.keep_polling();
+    let count = |path: &str| world.receiver.got_unverified(path).len();
+    while (0..HEALTHY).any(|n| count(&format!("/{n}")) < EVENTS) {
+        tokio::task::yield_now().await;
+    }
+    // None of them has waited for the one that hangs: most of what is for that one has not even been sent.
+    assert!(count("/hangs") < EVENTS / 2, "{}", count("/hangs"));
+
+    world.scale_out(5).await;
+    let (stop_more, mut more) = world.keep_polling();
+    while world.backlog().await > 0 || world.next_due().await.is_some() {
+        // Time stands still while anything is in hand, and flies while all of it waits.
+        if world.at_hand().await == 0 {
+            world.advance_seconds(5);
+            world.sweep().await;
+        }
+        tokio::task::yield_now().await;
+    }
+    for (stop, pollers) in [(stop, &mut few), (stop_more, &mut more)] {
+        stop.send(true).unwrap();
+        while pollers.join_next().await.is_some() {}
+    }
+
+    for (n, endpoint) in healthy.iter().enumerate() {
+        assert_log(&log(&world.api, endpoint).await, &events, "succeeded", 1, None);
+        let got = world.receiver.got(&format!("/{n}"));
+        let ids: BTreeSet<_> = got.iter().map(|got| got.header("webhook-id").to_owned()).collect();
+        assert!(got.len() == EVENTS && ids == events, "{} requests at /{n}", got.len());
+    }
+    assert_log(&log(&world.api, &hangs).await, &events, "failed", 1, Some("timeout: first byte: "));
+    assert_log(&log(&world.api, &refuses).await, &events, "failed", 2, Some("unreachable: connect: "));
+    assert_eq!(world.dead_letters().await, vec![]);
+}
+
+/// The fan-out loses calls on its way, and another tenant's event overtakes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
+    let world = World::start().await;
+    let settings = json!({
+        "name": "Large", "max_endpoints": ENDPOINTS, "rate_limits": { "reads": 0, "writes": 0, "delivery_queries": 0 },
+    });
+    let client = world.tenant_with(settings).await;
+    let paths = (0..ENDPOINTS).map(|n| format!("/{n}"));
+    let make = |path: String| {
+        let (world, client) = (&world, &client);
+        async move { world.endpoint_of(client, &path, json!({})).await }
+    };
+    let made: BTreeSet<_> = futures::stream::iter(paths).map(make).buffer_unordered(MADE_AT_ONCE).collect().await;
+    assert_eq!(made.len(), ENDPOINTS);
+
+    // One receiver never answers until the end; and a part of the fan-out, and some records, get lost.
+    let gate = Arc::new(Semaphore::new(0));
+    world.receiver.reply("/2500", [Reply::Gate(Arc::clone(&gate)), Reply::Status(200)]);
+    for (identity, operation, skip) in [
+        ("DeliverEventsFunction", "SendMessageBatch", 4),
+        ("DeliverRetriesFunction", "BatchExecuteStatement", 20),
+        ("DeliverRetriesFunction", "BatchExecuteStatement", 60),
+    ] {
+        let (identity, operation) = (Some(identity.to_owned()), Some(operation.to_owned()));
+        let rule = FaultRule { service: None, operation, identity, skip, times: 3, fault: Fault::DropBefore };
+        world.aws.faults().inject(rule);
+    }
+    let event = client.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
+    let (stop, mut pollers) = world.keep_polling();
+    while world.receiver.got_unverified("/2500").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let other = world.endpoint("/other", json!({})).await;
+    let overtakes = world.send("a", json!({})).await;
+    let path = format!("/v1/endpoints/{other}/deliveries/{overtakes}");
+    while world.api.get(&path).await.body["data"]["status"] != "succeeded" {
+        tokio::task::yield_now().await;
+    }
+    let shown = |status: &'static str, deliveries: &Value| {
+        deliveries.as_array().unwrap().iter().filter(|delivery| delivery["status"] == status).count()
+    };
+    let event_path = format!("/v1/events/{}", event["id"].as_str().unwrap());
+    let so_far = client.get(&event_path).await.expect(200);
+    assert!(shown("succeeded", &so_far["deliveries"]) < ENDPOINTS);
+    gate.add_permits(1);
+    stop.send(true).unwrap();
+    while pollers.join_next().await.is_some() {}
+    world.run_until_rest().await;
+
+    let ended = client.get(&event_path).await.expect(200);
+    assert_eq!(shown("succeeded", &ended["deliveries"]), ENDPOINTS);
+    let ids: BTreeSet<_> =
+        ended["deliveries"].as_array().unwrap().iter().map(|one| one["endpoint_id"].as_str()).collect();
+    assert_eq!(ids.len(), ENDPOINTS);
+    let counts: Vec<_> = (0..ENDPOINTS).map(|n| world.receiver.got(&format!("/{n}")).len()).collect();
+    // What a lost record was for is sent again: at most two calls of 25 records.
+    let repeated = counts.iter().filter(|count| **count == 2).count();
+    assert!(counts.iter().all(|count| (1..=2).contains(count)) && repeated <= 50, "{repeated} twice");
+    assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]));
+}
