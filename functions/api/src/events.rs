@@ -20,6 +20,7 @@ use shared::domain::time::rfc3339;
 use shared::domain::validation::Fields;
 use shared::pipeline::publish::{Published, publish, publish_batch};
 use shared::pipeline::replay::replay_event;
+use shared::store::cursor;
 use shared::store::items::StoredEvent;
 use shared::store::scan::{Order, Window};
 
@@ -34,7 +35,7 @@ use crate::query::Params;
 use crate::request_id::RequestId;
 use crate::respond;
 
-/// The deliveries of an event are looked for at so many of the tenant's endpoints.
+/// How many endpoints one answer looks for an event's deliveries at: ten calls to the table, and as many deliveries as fit into an answer.
 const DELIVERIES_SHOWN_MAX: usize = 1_000;
 /// The most events of one batch.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100;
@@ -69,12 +70,19 @@ struct EventView {
     endpoint_ids: Vec<EndpointId>,
     #[serde(with = "rfc3339")]
     created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deliveries: Option<Vec<DeliveryView>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    deliveries: Option<DeliveriesView>,
+}
+
+/// Deliveries of one event, and where the next of them are.
+#[derive(Serialize)]
+struct DeliveriesView {
+    deliveries: Vec<DeliveryView>,
+    deliveries_next_cursor: Option<String>,
 }
 
 impl EventView {
-    fn new(stored: StoredEvent, deliveries: Option<Vec<DeliveryView>>) -> Self {
+    fn new(stored: StoredEvent, deliveries: Option<DeliveriesView>) -> Self {
         let event = stored.event;
         Self {
             id: event.id,
@@ -215,18 +223,23 @@ pub(crate) async fn show(
     caller: Caller,
     State(api): State<Api>,
     Path(event): Path<String>,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsRead)?;
+    let after: Option<EndpointId> = params.one("deliveries_cursor", cursor::decode);
+    params.finish()?;
     let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
     let now = api.services.clock.now();
     let stored = api.services.store.event(caller.scope(), id, now).await?.ok_or(NO_EVENT)?;
     // Those it was matched to at first, and those it may have reached since, by a large fan-out or a replay.
     let now_there = api.services.store.all_endpoints(caller.scope()).await?;
-    let mut endpoints: BTreeSet<_> = now_there.iter().map(|endpoint| endpoint.id).take(DELIVERIES_SHOWN_MAX).collect();
+    let mut endpoints: BTreeSet<_> = now_there.iter().map(|endpoint| endpoint.id).collect();
     endpoints.extend(&stored.delivered_to);
-    let names: Vec<_> = endpoints.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
+    let page = Params::page_of(endpoints.into_iter().collect(), after.as_ref(), DELIVERIES_SHOWN_MAX, |id| *id);
+    let names: Vec<_> = page.entries.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
     let mut found = api.services.store.deliveries(&names).await?;
     let deliveries = names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery.into()).collect();
+    let deliveries = DeliveriesView { deliveries, deliveries_next_cursor: page.next_cursor };
     Ok(respond::data(StatusCode::OK, EventView::new(stored, Some(deliveries))))
 }
 

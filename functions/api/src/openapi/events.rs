@@ -47,12 +47,17 @@ pub(crate) fn list() -> Operation {
 }
 
 pub(crate) fn show() -> Operation {
-    Operation::new("getEvent", TAG, "Read an event with its deliveries", "").needs(Permission::EventsRead).answers_like(
-        StatusCode::OK,
-        "Event",
-        with(event_example(), "deliveries", json!([delivery_example()])),
-        "The event, and what became of it at each endpoint.",
-    )
+    let example = with(event_example(), "deliveries", json!([delivery_example()]));
+    let about = "Of a tenant with more than 1,000 endpoints the deliveries come in parts; a part may have few of them.";
+    Operation::new("getEvent", TAG, "Read an event with its deliveries", about)
+        .needs(Permission::EventsRead)
+        .takes(&["deliveries_cursor"])
+        .answers_like(
+            StatusCode::OK,
+            "Event",
+            with(example, "deliveries_next_cursor", Value::Null),
+            "The event, and what became of it at each endpoint.",
+        )
 }
 
 pub(crate) fn replay() -> Operation {
@@ -163,7 +168,7 @@ fn new_event_example() -> Value {
 
 fn event() -> Value {
     output(
-        &["deliveries"],
+        &["deliveries", "deliveries_next_cursor"],
         [
             ("id", id(EventId::PREFIX)),
             ("type", event_type()),
@@ -173,6 +178,10 @@ fn event() -> Value {
             ("endpoint_ids", any_list(id(EndpointId::PREFIX))),
             ("created_at", time()),
             ("deliveries", about(any_list(of("Delivery")), "only where one event is read")),
+            (
+                "deliveries_next_cursor",
+                about(nullable(text()), "only where one event is read; null when these are all of its deliveries"),
+            ),
         ],
     )
 }

@@ -43,6 +43,10 @@ pub(super) fn parameters() -> Value {
         ("key", at("path", "key", id(KeyId::PREFIX), "an API key's id")),
         ("name", at("path", "name", event_type(), "an event type")),
         ("limit", at("query", "limit", limit, "how many at the most")),
+        (
+            "deliveries_cursor",
+            at("query", "deliveries_cursor", cursor.clone(), "the `deliveries_next_cursor` of an earlier answer"),
+        ),
         ("cursor", at("query", "cursor", cursor, "the `next_cursor` of an earlier page of the same list")),
         ("endpoint_status", at("query", "status", one_of(&EndpointStatus::ALL), "only those in this state")),
         (
