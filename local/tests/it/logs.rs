@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::domain::attempt::{Attempt, Outcome, Trigger};
 use shared::domain::delivery::{Delivery, DeliveryStatus};
 use shared::domain::event::NewEvent;
-use shared::domain::id::EventId;
+use shared::domain::id::{EndpointId, EventId};
 use shared::domain::tenant::{Mode, Scope};
 use shared::domain::time::plus_seconds;
 use shared::store::deliveries::insert_delivery;
@@ -214,4 +214,28 @@ async fn what_has_expired_is_not_there_though_the_table_still_has_it() {
     for path in ["/v1/events".to_owned(), format!("/v1/endpoints/{endpoint}/deliveries")] {
         assert_eq!(world.api.get(&path).await.expect(200), json!([]));
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_kept_for_as_long_as_the_operator_says() {
+    let mut world = World::start().await;
+    world.redeploy(&[("RetentionDays", "2")]).await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    let event = world.send("a", json!({})).await;
+    world.settle().await;
+    let paths = [format!("/v1/events/{event}"), format!("/v1/endpoints/{endpoint}/deliveries/{event}")];
+    world.advance_seconds(2 * 86_400 - 1);
+    for path in &paths {
+        world.api.get(path).await.expect(200);
+    }
+    world.advance_seconds(1);
+    for path in &paths {
+        world.api.get(path).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+    }
+    let id: EndpointId = endpoint.parse().unwrap();
+    let name = (id, event.parse().unwrap());
+    assert!(
+        world.services.store.deliveries(&[name]).await.unwrap().contains_key(&name),
+        "DynamoDB is slow to remove it"
+    );
 }

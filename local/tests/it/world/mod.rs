@@ -72,10 +72,7 @@ impl World {
         let demo = Demo::find_or_make(&services, &secrets).await.unwrap();
         let root_key =
             secrets.get_secret_value().secret_id(&services.config.root_key_secret_name).send().await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let api_url = format!("http://{}", listener.local_addr().unwrap());
-        let router = api::router(api_services);
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let api_url = serve(api_services).await;
         let functions = Functions::start(&template, &clock, &url).await;
         let world = Self {
             api: Client::new(&api_url, &demo.live_key),
@@ -101,6 +98,15 @@ impl World {
     /// New instances of deliver and the sweeper, as after a crash or a deployment: nothing cached, nothing in hand.
     pub(crate) async fn restart_functions(&mut self) {
         self.functions = Functions::start(&self.template, &self.clock, self.aws.endpoint_url()).await;
+    }
+
+    /// Deploys the same stack with other parameters: everything that runs is new, what is stored stays.
+    pub(crate) async fn redeploy(&mut self, parameters: &[(&str, &str)]) {
+        let url = self.aws.endpoint_url();
+        self.template = Template::read(TEMPLATE, &[OVERRIDES, parameters].concat(), url).unwrap();
+        self.api_url = serve(function(&self.template, "ApiFunction", &self.clock, url).await.unwrap()).await;
+        self.api = Client::new(&self.api_url, &self.demo.live_key);
+        self.restart_functions().await;
     }
 
     /// So many instances of deliver more per lane, each with its own caches and its own share of requests to an endpoint.
@@ -239,6 +245,15 @@ impl World {
         let key = self.root.post(&keys, json!({ "mode": "live" })).await.expect(201);
         Client::new(&self.api_url, key["key"].as_str().unwrap())
     }
+}
+
+/// Serves the API on a port of its own; gives its URL.
+async fn serve(services: Services) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = api::router(services);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }
 
 impl Functions {
