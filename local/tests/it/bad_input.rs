@@ -226,6 +226,27 @@ async fn nobody_gets_in_without_a_good_key() {
     assert_nothing_changed(&world);
 }
 
+/// Time cannot be asserted; what takes it can: the same calls, whatever is wrong with a key.
+#[tokio::test]
+async fn wrong_key_costs_the_calls_of_a_right_one() {
+    let world = unlimited().await;
+    let unused = key_with(&world, json!(["events:read"])).await;
+    let _ = world.aws.calls().take();
+    let live = &world.demo.live_key;
+    let (id, secret) = live.rsplit_once('_').unwrap_or(("", live));
+    let another = |text: &str| text.chars().rev().collect::<String>();
+    let wrong_secret = format!("{id}_{}", another(secret));
+    let mut calls = Vec::new();
+    for (client, status) in [(&unused, 200), (&Client::new(&world.api_url, &wrong_secret), 401)] {
+        assert_eq!(
+            client.get("/v1/events/evt_01J1C6ZGQ6FQTH2X6M2VS3P0XW").await.status,
+            if status == 200 { 404 } else { 401 }
+        );
+        calls.push(world.aws.calls().take().remove(0).operation);
+    }
+    assert_eq!(calls, ["BatchGetItem", "BatchGetItem"]);
+}
+
 #[tokio::test]
 async fn key_of_the_wrong_kind_or_without_the_permission_is_told_what_is_missing() {
     let world = unlimited().await;

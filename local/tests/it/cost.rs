@@ -72,7 +72,7 @@ async fn nothing_is_written_before_the_request() {
     let world = World::start().await;
     world.endpoint("/a", json!({})).await;
     let gate = Arc::new(Semaphore::new(0));
-    world.receiver.reply("/a", [Reply::Gate(Arc::clone(&gate))]);
+    world.receiver.reply("/a", [Reply::Gate(Arc::clone(&gate), 200)]);
     world.send("a", json!({})).await;
     let _ = world.aws.calls().take();
     let look_while_it_is_under_way = async {

@@ -252,7 +252,7 @@ async fn with_40_of_50_deliveries_on_record_only_the_rest_is_sent_again() {
     let (client, endpoints) = large_tenant(&world, 50).await;
     let gate = Arc::new(Semaphore::new(0));
     for n in 40..50 {
-        world.receiver.reply(&format!("/{n}"), [Reply::Gate(Arc::clone(&gate)), Reply::Status(200)]);
+        world.receiver.reply(&format!("/{n}"), [Reply::Gate(Arc::clone(&gate), 200), Reply::Status(200)]);
     }
     let event = client.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
     let event = event["id"].as_str().unwrap().to_owned();

@@ -1,12 +1,15 @@
 //! Ways in: over HTTP and straight onto the queue, once or several times, in order or not at all.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use local::aws::{Fault, FaultRule, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::domain::id::EventId;
+use tokio::sync::Semaphore;
 
-use crate::world::{Answer, World};
+use crate::world::{Answer, Reply, World};
 
 /// The queues' visibility timeout, and a second.
 const REDELIVERED_SECONDS: u64 = 361;
@@ -86,6 +89,39 @@ async fn message_that_sqs_hands_out_twice_is_one_event_with_one_attempt() {
     let got = world.receiver.got("/a");
     assert!(got.iter().all(|got| [&over_http, &derived].contains(&&got.header("webhook-id").to_owned())));
     assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]));
+}
+
+/// Two instances have the same message in hand, each with its request under way, before either has anything on record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_with_one_message_record_one_attempt() {
+    for status in [200, 500] {
+        let mut world = World::start().await;
+        world.scale_out(1).await;
+        let gate = Arc::new(Semaphore::new(0));
+        let gated = Reply::Gate(Arc::clone(&gate), status);
+        world.receiver.reply("/a", [gated.clone(), gated, Reply::Status(200)]);
+        let endpoint = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5] } })).await;
+        world.aws.faults().duplicate_messages(true);
+        let event = world.send("a", json!({})).await;
+        let (stop, mut pollers) = world.keep_polling();
+        while world.receiver.got("/a").len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        world.aws.faults().duplicate_messages(false);
+        gate.add_permits(2);
+        stop.send(true).unwrap();
+        while pollers.join_next().await.is_some() {}
+        let delivery = world.delivery(&endpoint, &event).await;
+        assert_eq!(delivery["attempts"].as_array().unwrap().len(), 1);
+        world.run(3_600).await;
+        let (requests, attempts) = if status == 200 { (2, 1) } else { (3, 2) };
+        let delivery = world.delivery(&endpoint, &event).await;
+        assert_eq!(
+            (&delivery["status"], delivery["attempts"].as_array().unwrap().len()),
+            (&json!("succeeded"), attempts)
+        );
+        assert_eq!(world.receiver.got("/a").len(), requests);
+    }
 }
 
 #[tokio::test]

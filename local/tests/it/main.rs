@@ -32,6 +32,7 @@ mod replays;
 mod retrying;
 mod rotation;
 mod samples;
+mod secrecy;
 mod storm;
 mod sweeping;
 mod upsert;

@@ -118,8 +118,9 @@ async fn endpoint_made_a_moment_before_gets_the_very_next_event() {
     assert_eq!(world.receiver.got("/second").len(), 1);
 }
 
+/// Scenario 9.
 #[tokio::test]
-async fn changed_url_header_and_credential_are_in_use_at_the_next_attempt() {
+async fn changed_url_header_credential_and_secret_are_in_use_at_the_next_attempt() {
     let world = World::start().await;
     let settings = json!({
         "headers": { "x-env": "old" },
@@ -132,8 +133,10 @@ async fn changed_url_header_and_credential_are_in_use_at_the_next_attempt() {
     let old = &world.receiver.got("/old")[0];
     assert_eq!((old.header("x-env"), old.header("authorization")), ("old", "Basic dTpw"));
 
-    let secret = world.api.get(&format!("/v1/endpoints/{endpoint}/secret")).await.expect(200);
-    world.receiver.trust("/new", secret["secret"].as_str().unwrap());
+    let rotate = format!("/v1/endpoints/{endpoint}/secret/rotate");
+    let rotated = world.api.post(&rotate, json!({ "overlap_seconds": 0 })).await.expect(200);
+    // Trusts the new secret and no other.
+    world.receiver.trust("/new", rotated["secret"].as_str().unwrap());
     let change = json!({
         "url": world.receiver.url("/new"),
         "headers": { "x-env": "new" },

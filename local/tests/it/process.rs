@@ -148,7 +148,7 @@ async fn sigterm_finishes_the_request_in_hand_and_records_it() {
     let data = tempfile::tempdir().unwrap();
     let receiver = Receiver::start().await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    receiver.reply("/a", [Reply::Gate(std::sync::Arc::clone(&gate)), Reply::Status(500)]);
+    receiver.reply("/a", [Reply::Gate(std::sync::Arc::clone(&gate), 200), Reply::Status(500)]);
     let outhook = Outhook::start(Some(data.path())).await;
     let endpoint = endpoint(&outhook.api(), &receiver, "/a").await;
     let event = send(&outhook.api()).await;

@@ -224,9 +224,14 @@ async fn receiver_that_is_not_there_or_speaks_no_http_is_tried_again() {
             let _ = stream.write_all(b"what do you want?\r\n\r\n").await;
         }
     });
-    for (url, beginning) in
-        [(nobody_url, "unreachable: connect: "), (rude_url, "response_invalid: "), (plain_url, "tls_error: TLS: ")]
-    {
+    // A name that nobody may have (RFC 6761).
+    let nowhere_url = "http://nowhere.invalid/".to_owned();
+    for (url, beginning) in [
+        (nowhere_url, "unreachable: the name could not be resolved: "),
+        (nobody_url, "unreachable: connect: "),
+        (rude_url, "response_invalid: "),
+        (plain_url, "tls_error: TLS: "),
+    ] {
         let endpoint = world.endpoint("/x", json!({ "url": url })).await;
         let event = world.send("a", json!({})).await;
         world.settle().await;

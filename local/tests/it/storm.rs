@@ -139,7 +139,7 @@ async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
 
     // One receiver never answers until the end, and its part is among the last; ten other parts of the fan-out and some records get lost on the way.
     let gate = Arc::new(Semaphore::new(0));
-    world.receiver.reply("/4900", [Reply::Gate(Arc::clone(&gate)), Reply::Status(200)]);
+    world.receiver.reply("/4900", [Reply::Gate(Arc::clone(&gate), 200), Reply::Status(200)]);
     for (identity, operation, skip) in [
         ("DeliverEventsFunction", "SendMessageBatch", 4),
         ("DeliverRetriesFunction", "BatchExecuteStatement", 20),

@@ -20,8 +20,8 @@ pub(crate) enum Reply {
     Status(u16),
     /// With this status, a header and a body.
     Full(u16, &'static str, String, String),
-    /// With 200, once the gate gives a permit.
-    Gate(Arc<Semaphore>),
+    /// With this status, once the gate gives a permit.
+    Gate(Arc<Semaphore>, u16),
     /// Never.
     Hang,
     /// With the head at once and then a byte now and then, for ever.
@@ -126,9 +126,9 @@ async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, bo
             response.headers_mut().insert(name, value.parse().unwrap());
             response
         }
-        Reply::Gate(gate) => {
+        Reply::Gate(gate, status) => {
             gate.acquire().await.unwrap().forget();
-            response(200, Body::empty())
+            response(status, Body::empty())
         }
         Reply::Hang => std::future::pending().await,
         Reply::Trickle(status) => {
