@@ -193,3 +193,22 @@ fn table_of_the_template_has_the_keys_of_the_code() {
     assert_eq!(property("TimeToLiveSpecification")["AttributeName"], Value::from(keys::TTL));
     assert_eq!(template.resources("AWS::DynamoDB::Table"), ["Table"]);
 }
+
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let text = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let sources = sources();
+    let named: Vec<_> =
+        text.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.ends_with("::")).collect();
+    assert!(named.len() > 60, "{}", named.len());
+    for name in named {
+        let (place, test) = name.rsplit_once("::").unwrap();
+        let folder = match place.strip_prefix("shared::") {
+            Some(module) => format!("shared/src/{module}/"),
+            None => format!("local/tests/it/{place}.rs"),
+        };
+        let definition = format!("fn {test}(");
+        let is_there = sources.iter().any(|(file, text)| file.starts_with(&folder) && text.contains(&definition));
+        assert!(is_there, "{name}");
+    }
+}

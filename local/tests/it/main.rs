@@ -17,6 +17,7 @@ mod guard;
 mod health;
 mod house;
 mod ingestion;
+mod keys;
 mod lanes;
 mod logs;
 mod main_job;

@@ -123,35 +123,19 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !blocked
 }
 
+/// IPv4 inside IPv6 is never public, whatever the IPv4 address is: where a connection to it goes is the network's to say, and whoever is at a public
+/// IPv4 address is reached by that.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let s = address.segments();
-    let low = Ipv4Addr::from(((u32::from(s[6])) << 16) | u32::from(s[7]));
-    // IPv4 inside IPv6 goes where the IPv4 address is.
-    if s[..5] == [0; 5] && (s[5] == 0xffff || s[5] == 0) {
-        // Mapped (RFC 4291 2.5.5.2) and compatible (2.5.5.1); the latter holds :: and ::1 too, both inside 0/8.
-        return is_public_v4(low);
-    }
-    if s[..6] == [0, 0, 0, 0, 0xffff, 0] {
-        return is_public_v4(low); // IPv4-translated, RFC 2765
-    }
-    if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
-        return is_public_v4(low); // NAT64, RFC 6052
-    }
-    if s[0] == 0x64 && s[1] == 0xff9b {
-        return false; // local-use NAT64 64:ff9b:1::/48, RFC 8215, and the rest of its block
-    }
-    if s[0] == 0x2002 {
-        // 6to4, RFC 3056
-        return is_public_v4(Ipv4Addr::from((u32::from(s[1]) << 16) | u32::from(s[2])));
-    }
-    // Only 2000::/3 is handed out at all; loopback, unique local fc00::/7 (with fd00:ec2::254), link-local fe80::/10, site-local
-    // fec0::/10, multicast ff00::/8 and discard 100::/64 lie outside it.
+    // Only 2000::/3 is handed out at all. Outside it lie loopback, unique local fc00::/7 (with fd00:ec2::254), link-local fe80::/10, site-local fec0::/10,
+    // multicast ff00::/8, discard 100::/64, and IPv4 mapped and compatible (RFC 4291 2.5.5), translated (RFC 2765) and behind NAT64 (RFC 6052, 8215).
     if s[0] & 0xe000 != 0x2000 {
         return false;
     }
     #[expect(clippy::nonminimal_bool, reason = "one line per registry entry")]
     let blocked = (s[0] == 0x2001 && s[1] < 0x200) // IETF protocol assignments 2001::/23, Teredo 2001::/32 among them
         || (s[0] == 0x2001 && s[1] == 0xdb8) // documentation, RFC 3849
+        || s[0] == 0x2002 // 6to4, RFC 3056
         || (s[0] == 0x3fff && s[1] < 0x1000) // documentation, RFC 9637
         || s[0] == 0x3ffe; // the former 6bone, RFC 3701
     !blocked
@@ -207,6 +191,9 @@ mod tests {
             "ff02::1",
             "100::1",
             "::ffff:0:127.0.0.1",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "::ffff:8.8.8.8",
         ] {
             assert!(!public(text), "{text}");
         }
@@ -226,9 +213,6 @@ mod tests {
             "198.20.0.1",
             "223.255.255.255",
             "2606:4700:4700::1111",
-            "64:ff9b::8.8.8.8",
-            "2002:808:808::1",
-            "::ffff:8.8.8.8",
             "2001:4860:4860::8888",
         ] {
             assert!(public(text), "{text}");
@@ -309,23 +293,79 @@ mod tests {
         "240.0.0.0/4",
     ];
 
+    const NOT_PUBLIC_V6: &[&str] = &[
+        "::/128",
+        "::1/128",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3ffe::/16",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/10",
+        "fec0::/10",
+        "ff00::/8",
+    ];
+
     proptest! {
         #[test]
         fn any_v4_address_is_public_exactly_if_no_registry_range_holds_it(bits: u32) {
             let address = Ipv4Addr::from(bits);
             let listed = NOT_PUBLIC.iter().any(|net| net.parse::<IpNet>().unwrap().contains(&IpAddr::V4(address)));
             prop_assert_eq!(is_public_v4(address), !listed);
-            prop_assert_eq!(is_public_v6(address.to_ipv6_mapped()), !listed);
         }
 
         #[test]
-        fn no_v6_address_outside_global_unicast_is_public_unless_it_embeds_a_public_v4(bits: u128) {
-            let address = Ipv6Addr::from(bits);
-            if is_public_v6(address) {
-                let global = "2000::/3".parse::<IpNet>().unwrap();
-                let nat64 = "64:ff9b::/96".parse::<IpNet>().unwrap();
-                let mapped = address.to_ipv4().is_some();
-                prop_assert!(global.contains(&IpAddr::V6(address)) || nat64.contains(&IpAddr::V6(address)) || mapped);
+        fn any_v6_address_is_public_exactly_if_it_is_global_unicast_and_no_registry_range_holds_it(
+            bits: u128,
+            within in proptest::sample::select(NOT_PUBLIC_V6),
+        ) {
+            let held = |address: Ipv6Addr, net: &str| net.parse::<IpNet>().unwrap().contains(&IpAddr::V6(address));
+            let judged_right = |address: Ipv6Addr| {
+                let listed = NOT_PUBLIC_V6.iter().any(|net| held(address, net));
+                is_public_v6(address) == (held(address, "2000::/3") && !listed)
+            };
+            let net = within.parse::<ipnet::Ipv6Net>().unwrap();
+            let host = bits & u128::from(net.hostmask());
+            let inside = Ipv6Addr::from(u128::from(net.network()) | host);
+            prop_assert!(held(inside, within) && !is_public_v6(inside));
+            // Just anywhere, among what is handed out, and near the edges of a range.
+            let global = Ipv6Addr::from((bits >> 3) | (1 << 125));
+            let beyond = Ipv6Addr::from(u128::from(net.broadcast()).wrapping_add(1));
+            for address in [Ipv6Addr::from(bits), global, beyond] {
+                prop_assert!(judged_right(address), "{}", address);
+            }
+        }
+
+        #[test]
+        fn v4_inside_v6_is_never_public(bits: u32) {
+            let [high, low] = [(bits >> 16) as u16, bits as u16];
+            for address in [
+                Ipv4Addr::from(bits).to_ipv6_mapped(),
+                Ipv4Addr::from(bits).to_ipv6_compatible(),
+                Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+                Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, !high, !low),
+            ] {
+                prop_assert!(!is_public_v6(address), "{}", address);
+            }
+        }
+
+        #[test]
+        fn operator_allows_just_what_the_ranges_hold(bits: u32, allowed: u32, length in 0_u8..=32) {
+            let range = IpNet::from(ipnet::Ipv4Net::new(Ipv4Addr::from(allowed), length).unwrap());
+            let policy = AddressPolicy { allow_http: false, allowed_ranges: vec![range] };
+            // One anywhere, and one in the range.
+            for address in [Ipv4Addr::from(bits), Ipv4Addr::from(allowed)] {
+                let permitted = is_public_v4(address) || range.contains(&IpAddr::V4(address));
+                prop_assert_eq!(policy.permits(IpAddr::V4(address)), permitted);
             }
         }
     }

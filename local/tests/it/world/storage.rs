@@ -5,6 +5,15 @@ use local::clients::sdk_config;
 use super::World;
 
 impl World {
+    /// No call since the last look at them could have changed anything.
+    #[track_caller]
+    pub(crate) fn assert_nothing_changed(&self) {
+        let reads = ["GetItem", "BatchGetItem", "Query", "GetSecretValue", "GetQueueAttributes"];
+        let calls = self.aws.calls().take();
+        let writes: Vec<_> = calls.into_iter().filter(|call| !reads.contains(&call.operation.as_str())).collect();
+        assert!(writes.is_empty(), "{writes:?}");
+    }
+
     /// Everything in the table as text.
     pub(crate) async fn table_texts(&self) -> String {
         let client = aws_sdk_dynamodb::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);

@@ -1,0 +1,120 @@
+//! What a key opens, and what it does not.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::{Client, World};
+
+async fn key_with(world: &World, permissions: Value) -> Client {
+    let keys = format!("/v1/tenants/{}/keys", world.demo.tenant_id);
+    let made = world.root.post(&keys, json!({ "mode": "live", "permissions": permissions })).await.expect(201);
+    Client::new(&world.api_url, made["key"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_good_key() {
+    let world = World::start().await;
+    let live = &world.demo.live_key;
+    let other_world = live.replacen("sk_live_", "sk_test_", 1);
+    for key in ["", "x", "sk_live_", &live[..live.len() - 1], &other_world, &"x".repeat(7_000)] {
+        let stranger = Client::new(&world.api_url, key);
+        for path in ["/v1/events", "/v1/tenants/ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW"] {
+            let answer = stranger.get(path).await;
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+            answer.expect_error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+        }
+    }
+    let plain = || world.api.request(Method::GET, "/v1/events");
+    for header in ["", "Bearer", "Basic", "Basic !", "Digest x", "Bearer\u{e4}"] {
+        let mut request = plain().build().unwrap();
+        request.headers_mut().insert("authorization", http::HeaderValue::from_bytes(header.as_bytes()).unwrap());
+        let answer = world.api.execute(request).await;
+        answer.expect_error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    }
+    let mut basic = plain().build().unwrap();
+    let credentials = format!("Basic {}", STANDARD.encode(format!("anyone:{live}")));
+    basic.headers_mut().insert("authorization", credentials.parse().unwrap());
+    world.api.execute(basic).await.expect(200);
+    world.assert_nothing_changed();
+}
+
+/// Time cannot be asserted; what takes it can: the same calls, whatever is wrong with a key.
+#[tokio::test]
+async fn wrong_key_costs_the_calls_of_a_right_one() {
+    let world = World::start().await;
+    let unused = key_with(&world, json!(["events:read"])).await;
+    let _ = world.aws.calls().take();
+    let wrong = {
+        let (id, secret) = world.demo.live_key.rsplit_once('_').unwrap();
+        Client::new(&world.api_url, &format!("{id}_{}", secret.chars().rev().collect::<String>()))
+    };
+    let mut calls = Vec::new();
+    for (client, status) in [(unused, 404), (wrong, 401)] {
+        assert_eq!(client.get("/v1/events/evt_01J1C6ZGQ6FQTH2X6M2VS3P0XW").await.status, status);
+        calls.push(world.aws.calls().take().remove(0).operation);
+    }
+    assert_eq!(calls, ["BatchGetItem", "BatchGetItem"]);
+}
+
+#[tokio::test]
+async fn key_of_the_wrong_kind_or_without_the_permission_is_told_what_is_missing() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    let powerless = key_with(&world, json!(["event_types:write"])).await;
+    let _ = world.aws.calls().take();
+    let one = format!("/v1/endpoints/{endpoint}");
+    for (method, path, permission) in [
+        (Method::GET, "/v1/endpoints", "endpoints:read"),
+        (Method::POST, "/v1/endpoints", "endpoints:write"),
+        (Method::GET, &one, "endpoints:read"),
+        (Method::PATCH, &one, "endpoints:write"),
+        (Method::DELETE, &one, "endpoints:write"),
+        (Method::GET, &format!("{one}/secret"), "secrets:read"),
+        (Method::GET, &format!("{one}/deliveries"), "deliveries:read"),
+        (Method::GET, &format!("{one}/deliveries/x"), "deliveries:read"),
+        (Method::POST, "/v1/events", "events:write"),
+        (Method::GET, "/v1/events", "events:read"),
+        (Method::GET, "/v1/events/x", "events:read"),
+    ] {
+        let answer = powerless.send(method, path, "{}").await;
+        let message = answer.body["error"]["message"].as_str().unwrap_or_default().to_owned();
+        answer.expect_error(StatusCode::FORBIDDEN, "FORBIDDEN");
+        assert!(message.contains(permission), "{path}: {message}");
+    }
+    world.root.get("/v1/endpoints").await.expect_error(StatusCode::FORBIDDEN, "FORBIDDEN");
+    let tenant = world.api.post("/v1/tenants", json!({ "name": "x" })).await;
+    tenant.expect_error(StatusCode::FORBIDDEN, "FORBIDDEN");
+    world.assert_nothing_changed();
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_tenant_or_mode_is_not_there() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({ "uid": "mine" })).await;
+    let event = world.send("a", json!({})).await;
+    world.settle().await;
+    world.delivery(&endpoint, &event).await;
+    let other = world.other_tenant().await;
+    let others = [other, Client::new(&world.api_url, &world.demo.test_key)];
+    let _ = world.aws.calls().take();
+    for other in others {
+        for name in [endpoint.as_str(), "mine"] {
+            let path = format!("/v1/endpoints/{name}");
+            for tail in ["", "/secret", "/deliveries", &format!("/deliveries/{event}")] {
+                let answer = other.get(&format!("{path}{tail}")).await;
+                answer.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+            }
+            other.patch(&path, json!({ "name": "x" })).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+        }
+        let gone = other.delete(&format!("/v1/endpoints/{endpoint}")).await;
+        gone.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+        other.get(&format!("/v1/events/{event}")).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
+        for list in ["/v1/endpoints", "/v1/events"] {
+            assert_eq!(other.get(list).await.expect(200), json!([]));
+        }
+    }
+    world.assert_nothing_changed();
+}
