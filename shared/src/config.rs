@@ -3,6 +3,7 @@
 //! The variables are set by `template.yaml`; a test holds the two and `docs/configuration.md` equal.
 
 use crate::domain::address::AddressPolicy;
+use crate::domain::retry::is_schedule;
 
 /// What every part of Outhook is told from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub retention_days: u32,
     /// `DISABLE_AFTER_SECONDS`: an endpoint that has failed without a success for so long is disabled, 3,600 (an hour) to 2,592,000 (30 days).
     pub disable_after_seconds: u32,
+    /// `RETRY_SCHEDULE_SECONDS`: the waits of endpoints that have no schedule of their own; the last one repeats. 1 to 19 of 0 to 86,400 seconds.
+    pub retry_schedule_seconds: Vec<u32>,
     /// `ALLOW_HTTP` and `ALLOWED_RANGES`: what receivers are allowed beyond public https ones.
     pub addresses: AddressPolicy,
     /// `METRICS_NAMESPACE`, unless `METRICS_ENABLED` is false: where the metrics go.
@@ -48,6 +51,7 @@ pub const VARIABLES: &[&str] = &[
     "ROOT_KEY_SECRET_NAME",
     "RETENTION_DAYS",
     "DISABLE_AFTER_SECONDS",
+    "RETRY_SCHEDULE_SECONDS",
     "ALLOW_HTTP",
     "ALLOWED_RANGES",
     "METRICS_ENABLED",
@@ -80,6 +84,11 @@ impl Config {
         let disable_after_seconds = parse(&lookup, "DISABLE_AFTER_SECONDS", seconds_rule, |value| {
             value.parse().ok().filter(|seconds| (3_600..=2_592_000).contains(seconds))
         })?;
+        let schedule_rule = "1 to 19 whole seconds from 0 to 86400, separated by commas";
+        let retry_schedule_seconds = parse(&lookup, "RETRY_SCHEDULE_SECONDS", schedule_rule, |value| {
+            let waits: Vec<u32> = value.split(',').map(|wait| wait.trim().parse().ok()).collect::<Option<_>>()?;
+            is_schedule(&waits).then_some(waits)
+        })?;
         let allow_http = parse(&lookup, "ALLOW_HTTP", "true or false", |value| value.parse().ok())?;
         let measures: bool = parse(&lookup, "METRICS_ENABLED", "true or false", |value| value.parse().ok())?;
         let namespace = text("METRICS_NAMESPACE", "the namespace of this stack's metrics")?;
@@ -103,6 +112,7 @@ impl Config {
             root_key_secret_name: text("ROOT_KEY_SECRET_NAME", "the name of the secret with the root key")?,
             retention_days,
             disable_after_seconds,
+            retry_schedule_seconds,
             addresses: AddressPolicy { allow_http, allowed_ranges },
             metrics_namespace: measures.then_some(namespace),
         })
@@ -131,6 +141,7 @@ mod tests {
         Some(match name {
             "RETENTION_DAYS" => "30".to_owned(),
             "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
+            "RETRY_SCHEDULE_SECONDS" => "5, 300".to_owned(),
             "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
             "ALLOWED_RANGES" => "10.0.0.0/8, ::1/128".to_owned(),
             other => format!("the {other}"),
@@ -146,6 +157,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(config.addresses.allowed_ranges.len(), 2);
+        assert_eq!(config.retry_schedule_seconds, [5, 300]);
         assert_eq!(asked.into_inner(), VARIABLES.iter().map(|v| (*v).to_owned()).collect());
     }
 
@@ -154,6 +166,8 @@ mod tests {
         for (variable, value, rule) in [
             ("RETENTION_DAYS", "0", "from 1 to 365"),
             ("DISABLE_AFTER_SECONDS", "60", "from 3600"),
+            ("RETRY_SCHEDULE_SECONDS", "5,,10", "separated by commas"),
+            ("RETRY_SCHEDULE_SECONDS", "86401", "from 0 to 86400"),
             ("ALLOW_HTTP", "yes", "true or false"),
             ("ALLOWED_RANGES", "10.0.0.0", "list of ranges"),
             ("METRICS_ENABLED", "1", "true or false"),

@@ -54,6 +54,7 @@ mod tests {
         Config::read(|name| {
             Some(match name {
                 "RETENTION_DAYS" => "30".to_owned(),
+                "RETRY_SCHEDULE_SECONDS" => "5".to_owned(),
                 "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
                 "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
                 "ALLOWED_RANGES" => String::new(),

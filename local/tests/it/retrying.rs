@@ -170,6 +170,24 @@ async fn own_schedule_and_own_number_of_attempts_are_kept() {
     assert_eq!(world.receiver.got("/once").len(), 1);
 }
 
+#[tokio::test]
+async fn operator_sets_the_schedule_of_endpoints_that_have_none_of_their_own() {
+    let mut world = World::start().await;
+    world.redeploy(&[("RetryScheduleSeconds", "10, 40")]).await;
+    world.receiver.reply("/a", [Reply::Status(500)]);
+    let endpoint = world.endpoint("/a", json!({ "retry": { "max_attempts": 4 } })).await;
+    let event = world.send("a", json!({})).await;
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        world.settle().await;
+        waits.push(wait_seconds(&world.delivery(&endpoint, &event).await));
+        world.advance_seconds(60);
+    }
+    assert!((10..=12).contains(&waits[0]) && waits[1..].iter().all(|wait| (40..=48).contains(wait)), "{waits:?}");
+    world.settle().await;
+    assert_eq!(world.delivery(&endpoint, &event).await["status"], "failed");
+}
+
 /// Scenarios 3 and 4 among them. The receivers are waited for: one second each, side by side.
 #[tokio::test]
 async fn answers_that_never_come_or_never_end_are_cut_and_on_record_once() {

@@ -166,9 +166,17 @@ impl Delivery {
         if self.attempt_count == 0 { &endpoint.settings.payload_fields } else { &self.payload_fields }
     }
 
-    /// The delivery after an attempt at this endpoint that ended at `now`; `jitter` lies in 0 to 1.
+    /// The delivery after an attempt at this endpoint that ended at `now`; `schedule_seconds` are the waits of endpoints that have none of their
+    /// own, and `jitter` lies in 0 to 1.
     #[must_use]
-    pub fn after_attempt(mut self, verdict: &Verdict, endpoint: &Endpoint, now: Timestamp, jitter: f64) -> Self {
+    pub fn after_attempt(
+        mut self,
+        verdict: &Verdict,
+        endpoint: &Endpoint,
+        schedule_seconds: &[u32],
+        now: Timestamp,
+        jitter: f64,
+    ) -> Self {
         self.payload_fields = self.payload_fields(endpoint).to_vec();
         self.attempt_count += 1;
         if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
@@ -186,6 +194,7 @@ impl Delivery {
         } else {
             next_attempt_at(
                 &endpoint.settings.retry,
+                schedule_seconds,
                 self.attempt_count - self.attempts_before,
                 verdict.hint,
                 now,
@@ -204,6 +213,7 @@ mod tests {
     use crate::domain::attempt::{Answer, Response, judge};
     use crate::domain::event::NewEvent;
     use crate::domain::id::TenantId;
+    use crate::domain::retry::SCHEDULE_SECONDS_DEFAULT;
     use crate::domain::tenant::Mode;
 
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
@@ -223,7 +233,7 @@ mod tests {
         let verdict = judge(Answer { result: Ok(response), duration_ms: 3 }, Trigger::Automatic, NOW, NOW);
         let mut endpoint = Endpoint::sample(0);
         endpoint.settings.retry.max_attempts = 3;
-        delivery.after_attempt(&verdict, &endpoint, NOW, 0.0)
+        delivery.after_attempt(&verdict, &endpoint, SCHEDULE_SECONDS_DEFAULT, NOW, 0.0)
     }
 
     #[test]

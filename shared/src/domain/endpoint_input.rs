@@ -9,7 +9,7 @@ use super::endpoint::{Authorization, EndpointSettings, EndpointStatus, TIMEOUT_S
 use super::event_type::EventTypePattern;
 use super::headers::{check_header_name, check_header_value, check_headers};
 use super::payload::{PayloadField, check_fields};
-use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, SCHEDULE_SECONDS_DEFAULT, WAIT_SECONDS_MAX};
+use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, WAIT_SECONDS_MAX, is_schedule};
 use super::signature::Signature;
 use super::tenant::NAME_CHARACTERS_MAX;
 use super::validation::{FieldErrors, Fields, Patch, printable};
@@ -233,16 +233,13 @@ fn check_status(status: String) -> Result<EndpointStatus, String> {
 fn read_retry(fields: &mut Fields) -> Patch<RetryChanges> {
     fields.object("retry", |retry| {
         let attempts_rule = format!("must be a whole number from 1 to {ATTEMPTS_MAX}");
-        let schedule_rule = format!(
-            "must be a list of 1 to {} whole seconds, each from 0 to {WAIT_SECONDS_MAX}; the default is {SCHEDULE_SECONDS_DEFAULT:?}",
-            ATTEMPTS_MAX - 1
-        );
+        let schedule_rule =
+            format!("must be a list of 1 to {} whole seconds, each from 0 to {WAIT_SECONDS_MAX}", ATTEMPTS_MAX - 1);
         let max_attempts = retry.patch("max_attempts", &attempts_rule, |attempts: u32| {
             if (1..=ATTEMPTS_MAX).contains(&attempts) { Ok(attempts) } else { Err(attempts_rule.clone()) }
         });
         let schedule_seconds = retry.patch("schedule_seconds", &schedule_rule, |waits: Vec<u32>| {
-            let lengths = 1..ATTEMPTS_MAX as usize;
-            let valid = lengths.contains(&waits.len()) && waits.iter().all(|wait| *wait <= WAIT_SECONDS_MAX);
+            let valid = is_schedule(&waits);
             if valid { Ok(waits) } else { Err(schedule_rule.clone()) }
         });
         Some(RetryChanges { max_attempts, schedule_seconds })

@@ -24,7 +24,7 @@ const JITTER_SHARE_MAX: f64 = 0.2;
 pub struct RetryPolicy {
     /// Attempts in all, the first included: 1 to [`ATTEMPTS_MAX`].
     pub max_attempts: u32,
-    /// The endpoint's own waits before the second and every later attempt; the last one repeats. `None`: [`SCHEDULE_SECONDS_DEFAULT`].
+    /// The endpoint's own waits before the second and every later attempt; the last one repeats. `None`: the stack's.
     pub schedule_seconds: Option<Vec<u32>>,
 }
 
@@ -43,12 +43,19 @@ pub struct RetryHint {
     pub overloaded: bool,
 }
 
+/// Whether these can be waits: 1 to 19, one fewer than there can be attempts, of at most [`WAIT_SECONDS_MAX`] each.
+#[must_use]
+pub fn is_schedule(waits: &[u32]) -> bool {
+    (1..ATTEMPTS_MAX as usize).contains(&waits.len()) && waits.iter().all(|wait| *wait <= WAIT_SECONDS_MAX)
+}
+
 /// When the next attempt is due after the `attempts_made`th failed at `now`, or `None` when the attempts are used up.
 ///
-/// `jitter` lies in 0 (no jitter) to 1 (all of it). The result is in whole milliseconds.
+/// `schedule_seconds` are the waits of endpoints that have none of their own. `jitter` lies in 0 (no jitter) to 1 (all of it). The result is in whole milliseconds.
 #[must_use]
 pub fn next_attempt_at(
     policy: &RetryPolicy,
+    schedule_seconds: &[u32],
     attempts_made: u32,
     hint: RetryHint,
     now: Timestamp,
@@ -57,9 +64,9 @@ pub fn next_attempt_at(
     if attempts_made >= policy.max_attempts {
         return None;
     }
-    let schedule = policy.schedule_seconds.as_deref().filter(|own| !own.is_empty()).unwrap_or(SCHEDULE_SECONDS_DEFAULT);
-    let index = (attempts_made.saturating_sub(1) as usize).min(schedule.len() - 1);
-    let scheduled = f64::from(schedule[index]) * (1.0 + JITTER_SHARE_MAX * jitter.clamp(0.0, 1.0));
+    let schedule = policy.schedule_seconds.as_deref().unwrap_or(schedule_seconds);
+    let wait = schedule.get(attempts_made.saturating_sub(1) as usize).or(schedule.last()).copied().unwrap_or_default();
+    let scheduled = f64::from(wait) * (1.0 + JITTER_SHARE_MAX * jitter.clamp(0.0, 1.0));
     let asked = hint.retry_after_seconds.unwrap_or(0).min(WAIT_SECONDS_MAX);
     let least = if hint.overloaded { asked.max(OVERLOADED_WAIT_SECONDS_MIN) } else { asked };
     #[expect(clippy::cast_possible_truncation, reason = "at most 1.2 days in milliseconds")]
@@ -154,7 +161,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
 
     fn wait(policy: &RetryPolicy, attempts_made: u32, hint: RetryHint, jitter: f64) -> Option<i64> {
-        next_attempt_at(policy, attempts_made, hint, NOW, jitter).map(|at| at.as_second() - NOW.as_second())
+        next_attempt_at(policy, SCHEDULE_SECONDS_DEFAULT, attempts_made, hint, NOW, jitter)
+            .map(|at| at.as_second() - NOW.as_second())
     }
 
     #[test]

@@ -229,7 +229,13 @@ impl<'a> Recorder<'a> {
                     .before
                     .clone()
                     .unwrap_or_else(|| Delivery::new(&job.event, job.endpoint.id, verdict.attempt.at));
-                let after = before.clone().after_attempt(&verdict, &job.endpoint, ended_at, random::unit_interval());
+                let after = before.clone().after_attempt(
+                    &verdict,
+                    &job.endpoint,
+                    &self.services.config.retry_schedule_seconds,
+                    ended_at,
+                    random::unit_interval(),
+                );
                 let then = Then::Attempted { job: Box::new(job.clone()), after: Box::new(after.clone()) };
                 let write = match &job.before {
                     None => insert_delivery(&after, ended_at, expires_at(self.services, job.event.id)),
