@@ -6,5 +6,6 @@ pub mod demo;
 pub mod poller;
 pub mod provision;
 pub mod receiver;
+pub mod roles;
 pub mod stack;
 pub mod template;

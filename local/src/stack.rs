@@ -23,6 +23,7 @@ use crate::demo::Demo;
 use crate::poller::Poller;
 use crate::provision::provision;
 use crate::receiver::Receiver;
+use crate::roles::roles;
 use crate::template::{TEMPLATE, Template};
 
 /// The sweeper's period, in seconds, as the template's schedule has it.
@@ -78,6 +79,7 @@ impl Stack {
         let template = Template::read(TEMPLATE, OVERRIDES, &url)?;
         let deployer = sdk_config(&url, "deployer").await;
         provision(&template, &deployer).await?;
+        aws.enforce(roles(&template)?);
         let (stop, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
 

@@ -21,6 +21,12 @@ const REGION: &str = "us-east-1";
 #[error("template.yaml: {0}")]
 pub struct TemplateError(String);
 
+impl TemplateError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 /// A template with its parameters, and where its queues are.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -97,12 +103,22 @@ impl Template {
         Ok(environment)
     }
 
+    /// The logical name of a function's role.
+    ///
+    /// # Errors
+    /// When the function has no role of its own in this template.
+    pub fn role_of(&self, function: &str) -> Result<String, TemplateError> {
+        let role = &self.root["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"];
+        let role = role.as_str().and_then(|path| path.strip_suffix(".Arn"));
+        role.map(str::to_owned).ok_or_else(|| TemplateError(format!("{function} has no role of its own")))
+    }
+
     /// The physical name of a resource: the one that the template gives, or stack and logical name.
     ///
     /// # Errors
     /// When it cannot be resolved here.
     pub fn name_of(&self, resource: &str) -> Result<String, TemplateError> {
-        for property in ["QueueName", "TableName", "Name"] {
+        for property in ["QueueName", "TableName", "LogGroupName", "FunctionName", "Name"] {
             if let Some(name) = self.property(resource, property)? {
                 return scalar(&name).ok_or_else(|| TemplateError(format!("{property} of {resource} is not a text")));
             }
@@ -188,6 +204,10 @@ impl Template {
         }
         match self.type_of(name)? {
             "AWS::SQS::Queue" => Ok(self.queue_url(&self.name_of(name)?)),
+            // Without the six letters that Secrets Manager puts behind the name.
+            "AWS::SecretsManager::Secret" => {
+                Ok(format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{}", self.name_of(name)?))
+            }
             _ => self.name_of(name),
         }
     }
@@ -204,6 +224,10 @@ impl Template {
             ("AWS::SQS::Queue", "Arn") => Ok(format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{physical}")),
             ("AWS::SQS::Queue", "QueueName") => Ok(physical),
             ("AWS::DynamoDB::Table", "Arn") => Ok(format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{physical}")),
+            ("AWS::Logs::LogGroup", "Arn") => Ok(format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{physical}:*")),
+            ("AWS::Serverless::Function", "Arn") => {
+                Ok(format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{physical}"))
+            }
             (kind, _) => Err(TemplateError(format!("{path} of {kind} cannot be resolved on one machine"))),
         }
     }

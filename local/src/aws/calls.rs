@@ -106,6 +106,8 @@ pub(super) fn mentioned(service: Service, body: &[u8]) -> Mentioned {
             for one in request.statements.unwrap_or_default() {
                 items += 1;
                 parts.extend(statement_action(&one.statement));
+                // The table stands in quotes, behind INTO or UPDATE.
+                resources.extend(one.statement.split('"').nth(1).map(str::to_owned));
             }
             let arn = request.resource_arn.as_deref();
             resources.extend(arn.and_then(|arn| arn.split_once(":table/")).map(|(_, table)| table.to_owned()));

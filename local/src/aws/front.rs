@@ -2,9 +2,10 @@
 //!
 //! It sits on hyper itself and not on axum, because a fault must be able to close a connection without an answer.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::faults::{self, Fault, Faults};
 use super::journal::Journal;
 use super::lock;
 use super::protocol::{self, Answer, AwsError, Service};
+use super::roles::{self, Roles};
 use super::secrets::Secrets;
 use super::sqs::Sqs;
 
@@ -47,6 +49,9 @@ pub(super) struct Front {
     pub(super) secrets: Secrets,
     pub(super) faults: Arc<Faults>,
     pub(super) calls: CallLog,
+    pub(super) roles: OnceLock<Roles>,
+    /// What roles did not allow, each once.
+    pub(super) refused: Mutex<BTreeSet<String>>,
     pub(super) journal: Arc<Journal>,
 }
 
@@ -95,13 +100,20 @@ impl Front {
         self.serve(Incomer { service, operation, identity, headers: parts.headers, body: body.to_bytes() }).await
     }
 
-    /// Applies faults, does the operation, writes the call down.
+    /// Applies faults and roles, does the operation, writes the call down.
     async fn serve(&self, request: Incomer) -> Result<Answer, Dropped> {
         let Incomer { service, ref operation, ref identity, .. } = request;
         let fault = self.faults.hit(service, operation, identity);
         let mentioned = calls::mentioned(service, &request.body);
+        let actions = calls::actions(&request.operation, &mentioned.parts);
+        let roles = self.roles.get().filter(|_| fault.is_none());
+        let refusal = roles.and_then(|roles| roles::refusal(roles, identity, service, &actions, &mentioned));
+        lock(&self.refused).extend(refusal.iter().map(|refusal| refusal.message.clone()));
         let answer = match fault {
-            None => Ok(self.operate(&request).await),
+            None => match refusal {
+                Some(refusal) => Ok(refusal.answer(service)),
+                None => Ok(self.operate(&request).await),
+            },
             Some(Fault::Throttle) => Ok(faults::throttled(service)),
             Some(Fault::Unavailable) => Ok(faults::unavailable(service)),
             Some(Fault::DropBefore) => Err(Dropped),
@@ -118,7 +130,7 @@ impl Front {
             consumed_capacity: capacity.and_then(|answer| calls::consumed_capacity(answer.body())),
             resources: mentioned.resources,
             items: mentioned.items,
-            actions: calls::actions(&request.operation, &mentioned.parts),
+            actions,
             operation: request.operation,
             identity: request.identity,
         });

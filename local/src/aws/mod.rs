@@ -4,7 +4,7 @@
 //! that it is not AWS. The cast:
 //!
 //! - the front (`front`) accepts connections, reads which service and operation a request names, applies faults
-//!   ([`Faults`]), writes down what was called ([`CallLog`]);
+//!   ([`Faults`]) and roles ([`Roles`]), writes down what was called ([`CallLog`]);
 //! - DynamoDB (`dynamodb`) is dynoxide on a thread of its own, to which requests are passed on;
 //! - SQS (`sqs`) and Secrets Manager (`secrets`) are stand-ins written here, because no crate has what the tests need: a
 //!   clock that tests move, duplicates, reordering and faults on demand, and durability. They hold their state in memory
@@ -12,7 +12,7 @@
 //! - the journal (`journal`) keeps their state in a file, when there is a data directory: what they have answered
 //!   survives a killed process.
 //!
-//! Signatures are not checked and everybody may do everything: it must never listen on anything but loopback.
+//! Signatures are not checked, and whoever has no role may do everything: it must never listen on anything but loopback.
 
 mod calls;
 mod dynamodb;
@@ -21,6 +21,7 @@ mod front;
 mod journal;
 mod protocol;
 mod random;
+mod roles;
 mod secrets;
 mod sqs;
 
@@ -28,7 +29,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use shared::clock::Clock;
 use tokio::sync::watch;
@@ -43,6 +44,7 @@ use self::sqs::Sqs;
 pub use self::calls::{CALLS_KEPT_MAX, Call, CallLog};
 pub use self::faults::{Fault, FaultRule, Faults};
 pub use self::protocol::Service;
+pub use self::roles::{Grant, Roles};
 
 /// The file whose lock says that a process uses the data directory.
 const LOCK_FILE: &str = "lock";
@@ -161,6 +163,8 @@ impl Aws {
             secrets,
             faults,
             calls: CallLog::default(),
+            roles: OnceLock::new(),
+            refused: Mutex::default(),
             journal,
         };
         let front = Arc::new(front);
@@ -178,6 +182,17 @@ impl Aws {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.front.faults
+    }
+
+    /// From now on, callers with a role get no more than it allows. Only the first call counts.
+    pub fn enforce(&self, roles: Roles) {
+        let _ = self.front.roles.set(roles);
+    }
+
+    /// What callers were refused because their roles do not allow it, each once.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        lock(&self.front.refused).iter().cloned().collect()
     }
 
     /// What was called.

@@ -1,69 +1,90 @@
-//! What each function may call on AWS, held against what it does call: every route and every path of deliver and the sweeper is walked, and the
-//! roles of the template must allow each call on what it was made on, and nothing that was never called.
+//! What each function may call on AWS, held against what it does call: every route and every path of deliver and the sweeper is walked, each
+//! function under its own identity, and the roles of the template must allow each call on what it was made on, and nothing that was never called.
+//!
+//! The roles are written out in the template, so SAM's transformation leaves them as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use http::StatusCode;
-use local::aws::{Call, Fault, FaultRule, Service};
-use local::template::TEMPLATE;
+use local::aws::{Aws, AwsOptions, Call, Fault, FaultRule, Grant, Service};
+use local::clients::sdk_config;
+use local::provision::provision;
+use local::roles::{grants, roles};
+use local::stack::{OVERRIDES, function};
+use local::template::{TEMPLATE, Template};
 use reqwest::Method;
 use serde_json::json;
-use serde_yaml_ng::Value;
+use shared::clock::Clock;
+use tokio::sync::OnceCell;
+use tower::ServiceExt;
 
+use crate::samples::sample;
 use crate::world::{Answer, Reply, World};
-
-/// A function's actions, and on what, in the words of the template's logical names.
-type Allowed = BTreeMap<String, BTreeSet<String>>;
 
 const FUNCTIONS: [&str; 4] = ["ApiFunction", "DeliverEventsFunction", "DeliverRetriesFunction", "SweepFunction"];
 
-/// The actions that a call needs, as a role names them.
-fn actions(call: &Call) -> Vec<String> {
-    let service = match call.service {
-        Service::DynamoDb => "dynamodb",
-        Service::Sqs => "sqs",
-        Service::SecretsManager => "secretsmanager",
-    };
-    call.actions.iter().map(|action| format!("{service}:{action}")).collect()
+/// How a role differs from what its function needs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Difference {
+    /// What was called and is not allowed.
+    missing: BTreeSet<Grant>,
+    /// What is allowed and was not called, or is allowed on more than one thing.
+    spare: BTreeSet<Grant>,
 }
 
-/// What a call was made on, as the template's roles name it.
-fn places(call: &Call) -> Vec<&'static str> {
-    let resources = if call.resources.is_empty() { vec!["table".to_owned()] } else { call.resources.clone() };
-    let place = |resource: &String| match resource.as_str() {
-        index if index.contains("/index/") => "Table.Arn}/index",
-        queue if queue.ends_with("-events") => "EventsQueue.Arn",
-        queue if queue.ends_with("-retries") => "RetriesQueue.Arn",
-        queue if queue.ends_with("-dead-letters") => "DeadLetterQueue.Arn",
-        secret if secret.ends_with("/root-key") => "RootKey",
-        secret if secret.contains("/endpoints/") => "/endpoints/",
-        _ => "Table.Arn",
-    };
-    resources.iter().map(place).collect()
+fn template() -> &'static Template {
+    static READ: LazyLock<Template> = LazyLock::new(|| Template::read(TEMPLATE, &[], "http://localhost").unwrap());
+    &READ
 }
 
-fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::Sequence(values) => values.iter().flat_map(texts).collect(),
-        Value::Tagged(tagged) => texts(&tagged.value),
-        Value::String(text) => vec![text.clone()],
-        _ => Vec::new(),
-    }
+fn granted(function: &str) -> BTreeSet<Grant> {
+    grants(template(), &template().role_of(function).unwrap()).unwrap()
 }
 
-fn allowed(function: &str) -> Allowed {
-    let template: Value = serde_yaml_ng::from_str(TEMPLATE).unwrap();
-    let role = function.replace("Function", "Role");
-    let mut allowed = Allowed::new();
-    for policy in template["Resources"][&*role]["Properties"]["Policies"].as_sequence().unwrap() {
-        for statement in policy["PolicyDocument"]["Statement"].as_sequence().unwrap() {
-            for action in texts(&statement["Action"]) {
-                allowed.entry(action).or_default().extend(texts(&statement["Resource"]));
-            }
+fn grant(action: &str, resource: &str) -> Grant {
+    Grant { action: action.to_owned(), resource: resource.to_owned() }
+}
+
+/// What Lambda itself does with the role, which no call of ours shows: it writes the log, and its poller looks at the queue.
+fn is_lambdas(function: &str, grant: &Grant) -> bool {
+    let logs = format!("arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/{}:*", physical(function));
+    let queues = template().queue_sources().unwrap();
+    match grant.action.as_str() {
+        "logs:CreateLogStream" | "logs:PutLogEvents" => grant.resource == logs,
+        "sqs:GetQueueAttributes" => {
+            queues.iter().any(|queue| queue.function == function && queue.queue_arn == grant.resource)
         }
+        _ => false,
     }
-    assert!(!allowed.is_empty());
-    allowed
+}
+
+/// The name that the template gives a function.
+fn physical(function: &str) -> String {
+    template().name_of(function).unwrap()
+}
+
+/// Holds what a function was seen to need against what is allowed.
+fn difference(function: &str, granted: &BTreeSet<Grant>, needed: &BTreeSet<Grant>) -> Difference {
+    let missing = needed.iter().filter(|needed| !granted.iter().any(|grant| grant.covers(needed)));
+    let is_spare = |grant: &&Grant| {
+        let wide = grant.resource.contains('*') && !grant.resource.ends_with(":secret:outhook/endpoints/*");
+        !is_lambdas(function, grant) && (wide || !needed.iter().any(|needed| grant.covers(needed)))
+    };
+    Difference { missing: missing.cloned().collect(), spare: granted.iter().filter(is_spare).cloned().collect() }
+}
+
+/// What a function needed on a walk through the whole system. Its event source calls under the same role.
+async fn needed(function: &str) -> BTreeSet<Grant> {
+    static CALLS: OnceCell<Vec<Call>> = OnceCell::const_new();
+    let walked = async {
+        let world = World::start().await;
+        walk(&world).await;
+        world.aws.calls().take()
+    };
+    let poller = format!("{function}Poller");
+    let calls = CALLS.get_or_init(|| walked).await.iter();
+    calls.filter(|call| call.identity == function || call.identity == poller).flat_map(Call::needs).collect()
 }
 
 /// Walks every path that calls AWS.
@@ -90,7 +111,7 @@ async fn walk(world: &World) {
         .await
         .expect(200);
     world.api.get("/v1/endpoints").await.expect(200);
-    world.api.get("/v1/endpoints/down/secret").await.expect(200);
+    show_secret_from_a_cold_instance(world).await;
     manage(world).await;
     // A uid that is taken leaves a secret to be removed.
     let taken = json!({ "url": world.receiver.url("/taken"), "uid": "down" });
@@ -124,6 +145,31 @@ async fn walk(world: &World) {
     }
     large.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
     world.settle().await;
+    world.aws.faults().duplicate_messages(false);
+    heal(world).await;
+}
+
+/// What is left for the sweeper: a key whose overlap is over, and a replay whose message got lost.
+async fn heal(world: &World) {
+    let rotated = world.endpoint("/rotated", json!({ "uid": "rotated" })).await;
+    let overlap = json!({ "overlap_seconds": 60 });
+    let secret = world.api.post("/v1/endpoints/rotated/secret/rotate", overlap).await.expect(200);
+    world.receiver.trust("/rotated", secret["secret"].as_str().unwrap());
+    world.send("a", json!({})).await;
+    world.settle().await;
+    let range = json!({ "since": "2026-11-19T00:00:00Z" });
+    world.api.post(&format!("/v1/endpoints/{rotated}/replay"), range).await.expect(202);
+    world.queues.purge_queue().queue_url(&world.services.config.retries_queue_url).send().await.unwrap();
+    world.run_minutes(5).await;
+}
+
+/// An instance of the API that has not made the endpoint itself has to read its secret.
+async fn show_secret_from_a_cold_instance(world: &World) {
+    let services = function(&world.template, "ApiFunction", &world.clock, world.aws.endpoint_url()).await.unwrap();
+    let request = http::Request::get("/v1/endpoints/down/secret");
+    let request = request.header("authorization", format!("Bearer {}", world.demo.live_key));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    assert_eq!(api::router(services).oneshot(request).await.unwrap().status(), StatusCode::OK);
 }
 
 /// The routes that change or ask without sending what has been sent.
@@ -178,31 +224,85 @@ async fn send_again(world: &World, event: &str) {
 }
 
 #[tokio::test]
-async fn roles_allow_what_the_functions_call_on_what_they_call_it_on() {
-    let world = World::start().await;
-    walk(&world).await;
-    let calls = world.aws.calls().take();
-    let (mut missing, mut idle) = (BTreeSet::new(), BTreeSet::new());
+async fn roles_allow_what_the_functions_call_on_what_they_call_it_on_and_nothing_else() {
     for function in FUNCTIONS {
-        let allowed = allowed(function);
-        let mut used = BTreeSet::new();
-        for call in calls.iter().filter(|call| call.identity == function) {
-            for action in actions(call) {
-                for place in places(call) {
-                    if !allowed.get(&action).is_some_and(|on| on.iter().any(|on| on.contains(place))) {
-                        missing.insert(format!("{function}: {action} on {place}"));
-                    }
-                }
-                used.insert(action);
+        let difference = difference(function, &granted(function), &needed(function).await);
+        assert_eq!(difference, Difference::default(), "{function}");
+    }
+}
+
+#[tokio::test]
+async fn any_grant_that_is_taken_away_or_added_or_widened_is_noticed() {
+    for function in FUNCTIONS {
+        let (right, needed) = (granted(function), needed(function).await);
+        assert!(right.len() > 5);
+        for taken in right.iter().filter(|grant| !is_lambdas(function, grant)) {
+            let mut less = right.clone();
+            less.remove(taken);
+            let found = difference(function, &less, &needed);
+            assert!(found.missing.iter().all(|needed| taken.covers(needed)) && !found.missing.is_empty(), "{taken:?}");
+            assert_eq!(found.spare, BTreeSet::new());
+
+            let wide = grant(&taken.action, "*");
+            less.insert(wide.clone());
+            assert_eq!(difference(function, &less, &needed).spare, BTreeSet::from([wide]));
+        }
+        let everywhere: BTreeSet<_> = right.iter().map(|grant| &grant.resource).collect();
+        for action in ["dynamodb:Scan", "dynamodb:BatchWriteItem", "sqs:PurgeQueue", "secretsmanager:UpdateSecret"] {
+            for on in &everywhere {
+                let added = grant(action, on);
+                let more: BTreeSet<_> = right.iter().cloned().chain([added.clone()]).collect();
+                let expected = Difference { missing: BTreeSet::new(), spare: BTreeSet::from([added]) };
+                assert_eq!(difference(function, &more, &needed), expected);
             }
         }
-        // Lambda's own part: logs, and what its poller does with the queue.
-        let lambda = |action: &String| {
-            let poller = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
-            action.starts_with("logs:") || (function.starts_with("Deliver") && poller.contains(&action.as_str()))
-        };
-        let unused = allowed.into_keys().filter(|action| !used.contains(action) && !lambda(action));
-        idle.extend(unused.map(|action| format!("{function}: {action}")));
+        // What it may do in one place, in another.
+        let elsewhere = grant(&right.first().unwrap().action, "arn:aws:dynamodb:us-east-1:000000000000:table/another");
+        let more: BTreeSet<_> = right.iter().cloned().chain([elsewhere.clone()]).collect();
+        assert_eq!(difference(function, &more, &needed).spare, BTreeSet::from([elsewhere]));
     }
-    assert_eq!((missing, idle), (BTreeSet::new(), BTreeSet::new()), "needed but missing, and allowed but idle");
+}
+
+/// All tests run under these roles, so that what this walk forgets is noticed where it is tested.
+#[tokio::test]
+async fn embedded_services_refuse_what_a_role_does_not_allow() {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let aws = Aws::start(AwsOptions { listen, data: None, clock: Clock::System }).await.unwrap();
+    let template = Template::read(TEMPLATE, OVERRIDES, aws.endpoint_url()).unwrap();
+    provision(&template, &sdk_config(aws.endpoint_url(), "deployer").await).await.unwrap();
+    let mut roles = roles(&template).unwrap();
+    let deliver = roles.get_mut("DeliverEventsFunction").unwrap();
+    deliver.retain(|grant| grant.action != "dynamodb:BatchGetItem");
+    aws.enforce(roles);
+    let services = function(&template, "DeliverEventsFunction", &Clock::System, aws.endpoint_url()).await.unwrap();
+    let response = deliver::handle(&services, serde_json::from_str(&sample("sqs.json")).unwrap()).await;
+    assert_eq!(response.batch_item_failures.len(), 1);
+    let refused = aws.refused();
+    assert_eq!(refused.len(), 1);
+    assert!(
+        refused[0].contains("dynamodb:BatchGetItem on resource: arn:aws:dynamodb:us-east-1:000000000000:table/outhook")
+    );
+    aws.shutdown().await;
+}
+
+#[test]
+fn other_roles_allow_their_one_thing() {
+    let roles = template().resources("AWS::IAM::Role");
+    assert_eq!(roles, ["ApiRole", "DeliverEventsRole", "DeliverRetriesRole", "ScheduleRole", "SweepRole"]);
+    let sweep = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", physical("SweepFunction"));
+    let schedule = grants(template(), "ScheduleRole").unwrap();
+    assert_eq!(schedule, BTreeSet::from([grant("lambda:InvokeFunction", &sweep)]));
+    // Beside the roles' own policies there is the one for tracing, where that is switched on.
+    assert_eq!(template().resources("AWS::IAM::Policy"), ["TracingPolicy"]);
+    assert_eq!(template().resources("AWS::IAM::ManagedPolicy"), [""; 0]);
+    let tracing = template().property("TracingPolicy", "PolicyDocument").unwrap().unwrap();
+    assert_eq!(tracing["Statement"][0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
+    for function in FUNCTIONS {
+        let of = |property: &str| template().property(function, property);
+        assert_eq!((of("Policies"), of("PermissionsBoundary")), (Ok(None), Ok(None)));
+        let trust = template().property(&template().role_of(function).unwrap(), "AssumeRolePolicyDocument");
+        let trusted = &trust.unwrap().unwrap()["Statement"];
+        assert_eq!(trusted.as_array().unwrap().len(), 1);
+        assert_eq!(trusted[0]["Principal"], json!({ "Service": "lambda.amazonaws.com" }));
+    }
 }

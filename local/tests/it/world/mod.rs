@@ -17,6 +17,7 @@ use local::clients::sdk_config;
 use local::demo::Demo;
 use local::poller::Poller;
 use local::provision::provision;
+use local::roles::roles;
 use local::stack::{OVERRIDES, function, scheduled_event};
 use local::template::{TEMPLATE, Template};
 use serde_json::{Value, json};
@@ -49,6 +50,14 @@ pub(crate) struct World {
     functions: Functions,
 }
 
+impl Drop for World {
+    /// Whatever a test is about, nothing in it may need more than the template's roles allow.
+    fn drop(&mut self) {
+        let refused = self.aws.refused();
+        assert!(refused.is_empty() || std::thread::panicking(), "the template's roles are too narrow: {refused:?}");
+    }
+}
+
 /// What runs when something is due; made anew, it is as after a cold start.
 struct Functions {
     pollers: Vec<Poller>,
@@ -65,6 +74,7 @@ impl World {
         let template = Template::read(TEMPLATE, OVERRIDES, &url).unwrap();
         let deployer = sdk_config(&url, "deployer").await;
         provision(&template, &deployer).await.unwrap();
+        aws.enforce(roles(&template).unwrap());
         let api_services = function(&template, "ApiFunction", &clock, &url).await.unwrap();
         let own = sdk_config(&url, "test").await;
         let services = Services::new(api_services.config.clone(), clock.clone(), &own).unwrap();
