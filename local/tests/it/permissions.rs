@@ -147,6 +147,34 @@ async fn walk(world: &World) {
     world.settle().await;
     world.aws.faults().duplicate_messages(false);
     heal(world).await;
+    fall_ill_and_recover(world).await;
+}
+
+/// Endpoints that begin to fail, get slow, and are well again, in either lane; and somebody who wants to hear of deliveries that failed for good.
+/// The slow one is waited for: three seconds.
+async fn fall_ill_and_recover(world: &World) {
+    let client = world.other_tenant().await;
+    world.endpoint_of(&client, "/ops", json!({ "event_types": ["delivery.failed"] })).await;
+    let once = json!({ "max_attempts": 1 });
+    let twice = json!({ "schedule_seconds": [5] });
+    let (failed, well) = (Reply::Status(500), Reply::Status(200));
+    for (name, retry, timeout_seconds, replies) in [
+        ("moody", &once, 15, vec![failed.clone(), well.clone()]),
+        ("sorry", &twice, 15, vec![failed.clone(), failed.clone(), well]),
+        ("lost", &twice, 15, vec![failed.clone()]),
+        ("tired", &once, 3, vec![failed, Reply::Hang]),
+    ] {
+        let path = format!("/{name}");
+        world.receiver.reply(&path, replies);
+        let settings = json!({ "event_types": [name], "retry": retry, "timeout_seconds": timeout_seconds });
+        world.endpoint_of(&client, &path, settings).await;
+        for _ in 0..2 {
+            client.post("/v1/events", json!({ "type": name, "data": {} })).await.expect(202);
+            world.settle().await;
+        }
+    }
+    world.advance_seconds(7);
+    world.settle().await;
 }
 
 /// What is left for the sweeper: a key whose overlap is over, and a replay whose message got lost.
