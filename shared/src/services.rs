@@ -10,7 +10,6 @@ use aws_smithy_http_client::tls;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::pipeline::deliver::Congestion;
 use crate::pipeline::directory::Directory;
 use crate::queue::Queues;
 use crate::secrets::Secrets;
@@ -41,8 +40,6 @@ pub struct Services {
     pub sender: Sender,
     /// The tenants' endpoints as they were read last.
     pub directory: Directory,
-    /// Which endpoints have requests under way in this process.
-    pub congestion: Congestion,
     /// What this process counts of its work.
     pub metrics: Metrics,
 }
@@ -68,8 +65,7 @@ impl Services {
         let sender = Sender::new(config.addresses.clone())?;
         let directory = Directory::new(store.clone());
         let metrics = Metrics::new(config.metrics_namespace.clone());
-        let congestion = Congestion::default();
-        Ok(Self { config, clock, store, queues, secrets, sender, directory, congestion, metrics })
+        Ok(Self { config, clock, store, queues, secrets, sender, directory, metrics })
     }
 }
 

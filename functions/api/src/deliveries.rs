@@ -46,7 +46,7 @@ struct RetriedView {
 /// A delivery as callers see it.
 #[derive(Serialize)]
 pub(crate) struct DeliveryView {
-    endpoint_id: EndpointId,
+    pub(crate) endpoint_id: EndpointId,
     event_id: EventId,
     event_type: EventType,
     status: DeliveryStatus,

@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
+use shared::domain::attempt::Attempt;
+use shared::domain::delivery::Delivery;
 use shared::domain::endpoint::EndpointStatus;
 use shared::domain::event::{EVENT_BYTES_MAX, NewEvent, check_endpoint_ids};
 use shared::domain::event_type::EventType;
@@ -35,8 +37,10 @@ use crate::query::Params;
 use crate::request_id::RequestId;
 use crate::respond;
 
-/// How many endpoints one answer looks for an event's deliveries at: ten calls to the table, and as many deliveries as fit into an answer.
-const DELIVERIES_SHOWN_MAX: usize = 1_000;
+/// How many endpoints one answer looks for an event's deliveries at: ten calls to the table.
+const ENDPOINTS_LOOKED_AT_MAX: usize = 1_000;
+/// How large the deliveries of one answer are together, in bytes: Lambda's answers have 6 MB.
+const DELIVERIES_BYTES_MAX: usize = 4_000_000;
 /// The most events of one batch.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100;
 
@@ -235,12 +239,28 @@ pub(crate) async fn show(
     let now_there = api.services.store.all_endpoints(caller.scope()).await?;
     let mut endpoints: BTreeSet<_> = now_there.iter().map(|endpoint| endpoint.id).collect();
     endpoints.extend(&stored.delivered_to);
-    let page = Params::page_of(endpoints.into_iter().collect(), after.as_ref(), DELIVERIES_SHOWN_MAX, |id| *id);
+    let page = Params::page_of(endpoints.into_iter().collect(), after.as_ref(), ENDPOINTS_LOOKED_AT_MAX, |id| *id);
     let names: Vec<_> = page.entries.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
     let mut found = api.services.store.deliveries(&names).await?;
-    let deliveries = names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery.into()).collect();
-    let deliveries = DeliveriesView { deliveries, deliveries_next_cursor: page.next_cursor };
+    let mut view = DeliveriesView { deliveries: Vec::new(), deliveries_next_cursor: page.next_cursor };
+    let mut bytes = 0;
+    for delivery in names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery) {
+        bytes += approximate_bytes(&delivery);
+        if let Some(last) = view.deliveries.last().filter(|_| bytes > DELIVERIES_BYTES_MAX) {
+            view.deliveries_next_cursor = Some(cursor::encode(&last.endpoint_id));
+            break;
+        }
+        view.deliveries.push(delivery.into());
+    }
+    let deliveries = view;
     Ok(respond::data(StatusCode::OK, EventView::new(stored, Some(deliveries))))
+}
+
+/// How large a delivery is in an answer; rather too much than too little.
+fn approximate_bytes(delivery: &Delivery) -> usize {
+    let attempt =
+        |attempt: &Attempt| 300 + 2 * attempt.response_body.len() + attempt.error.as_ref().map_or(0, String::len);
+    500 + delivery.attempts.iter().map(attempt).sum::<usize>()
 }
 
 const NO_EVENT: ApiError = ApiError::NotFound("event");

@@ -1,6 +1,9 @@
 //! Endpoints that fail, are given up, and come back; and what the tenant is told.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::world::{Reply, World};
 
@@ -167,4 +170,23 @@ async fn failing_endpoint_leaves_the_events_lane_and_comes_back_with_its_first_s
     assert_eq!(world.receiver.got("/a").len(), 4);
     let log = world.api.get(&format!("/v1/endpoints/{id}/deliveries?status=pending")).await.expect(200);
     assert_eq!(log, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoint_that_is_deleted_during_its_first_failure_leaves_no_trace_of_it() {
+    let world = World::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.receiver.reply("/a", [Reply::Gate(Arc::clone(&gate), 500)]);
+    let id = world.endpoint("/a", json!({})).await;
+    world.send("a", json!({})).await;
+    let deleted_meanwhile = async {
+        while world.receiver.got("/a").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.api.delete(&format!("/v1/endpoints/{id}")).await.expect(204);
+        gate.add_permits(1);
+    };
+    tokio::join!(world.settle(), deleted_meanwhile);
+    let tenant = world.services.store.tenant(world.demo.tenant_id).await.unwrap().unwrap();
+    assert_eq!(tenant.live_failing_count, 0);
 }

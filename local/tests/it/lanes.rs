@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use local::aws::{Fault, FaultRule};
 use serde_json::{Value, json};
+use shared::domain::health::Health;
 use shared::domain::id::EndpointId;
 use shared::domain::tenant::{Mode, Scope};
 use tokio::sync::Semaphore;
@@ -39,7 +40,7 @@ async fn assert_each_succeeded_at_its_first_attempt(client: &Client, endpoints: 
     }
 }
 
-/// Scenario 1.
+/// Scenario 1. Every batch is an invocation of its own, as many at once as the template allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoint_that_never_answers_delays_no_other_tenants_event() {
     let world = World::start().await;
@@ -67,7 +68,6 @@ async fn endpoint_that_never_answers_delays_no_other_tenants_event() {
     let path = format!("/v1/endpoints/{slow}/deliveries?limit=100");
     let listed = world.api.get(&path).await.expect(200);
     assert!(listed.as_array().unwrap().iter().all(|delivery| delivery["attempts"] == json!([])), "{listed}");
-    assert!(world.receiver.got("/slow").len() <= 20);
 
     gate.add_permits(1_000);
     stop.send(true).unwrap();
@@ -112,6 +112,42 @@ async fn endpoint_that_does_not_answer_soon_leaves_the_events_lane_before_its_ti
     world.run_until_rest().await;
     let health = world.services.store.health(&[(scope, id)]).await.unwrap();
     assert!(health.is_empty(), "a quick answer brings it back: {health:?}");
+}
+
+/// Three instances of the retries lane get a batch each for an endpoint that is slow: one sends, and two put off without waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_endpoint_holds_one_instance_of_the_retries_lane_whatever_waits_for_it() {
+    let world = World::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.receiver.reply("/slow", [Reply::Gate(Arc::clone(&gate), 200)]);
+    let slow = world.endpoint("/slow", json!({ "timeout_seconds": 30 })).await;
+    let scope = Scope { tenant_id: world.demo.tenant_id, mode: Mode::Live };
+    let id: EndpointId = slow.parse().unwrap();
+    let is_slow = Health { failing_since: None, slow: true };
+    world.services.store.note_health(scope, id, Health::default(), is_slow).await.unwrap();
+    for n in 0..30 {
+        world.send("a", json!({ "n": n })).await;
+    }
+    let (stop, mut pollers) = world.keep_polling();
+    // Ten are sent, and the other twenty have waits on record.
+    let path = format!("/v1/endpoints/{slow}/deliveries?limit=100");
+    let now = shared::domain::time::format(world.clock.now());
+    let put_off = async || {
+        let listed = world.api.get(&path).await.expect(200);
+        let due = listed.as_array().unwrap().iter().map(|one| one["next_attempt_at"].as_str().unwrap().to_owned());
+        due.filter(|due| *due > now).count()
+    };
+    while put_off().await < 20 || world.receiver.got("/slow").len() < 10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((put_off().await, world.receiver.got("/slow").len()), (20, 10));
+    gate.add_permits(1_000);
+    stop.send(true).unwrap();
+    while pollers.join_next().await.is_some() {}
+    world.run_until_rest().await;
+    let listed = world.api.get(&path).await.expect(200);
+    assert!(listed.as_array().unwrap().iter().all(|one| one["status"] == "succeeded"));
+    assert_eq!(world.receiver.got("/slow").len(), 30);
 }
 
 #[tokio::test]

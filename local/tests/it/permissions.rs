@@ -156,12 +156,12 @@ async fn fall_ill_and_recover(world: &World) {
     let client = world.other_tenant().await;
     world.endpoint_of(&client, "/ops", json!({ "event_types": ["delivery.failed"] })).await;
     let once = json!({ "max_attempts": 1 });
-    let twice = json!({ "schedule_seconds": [5] });
+    let again = json!({ "schedule_seconds": [5, 5] });
     let (failed, well) = (Reply::Status(500), Reply::Status(200));
     for (name, retry, timeout_seconds, replies) in [
-        ("moody", &once, 15, vec![failed.clone(), well.clone()]),
-        ("sorry", &twice, 15, vec![failed.clone(), failed.clone(), well]),
-        ("lost", &twice, 15, vec![failed.clone()]),
+        ("moody", &once, 15, vec![failed.clone(), well.clone(), failed.clone()]),
+        ("sorry", &again, 15, vec![failed.clone(), failed.clone(), failed.clone(), well]),
+        ("lost", &again, 15, vec![failed.clone()]),
         ("tired", &once, 3, vec![failed, Reply::Hang]),
     ] {
         let path = format!("/{name}");
@@ -173,7 +173,13 @@ async fn fall_ill_and_recover(world: &World) {
             world.settle().await;
         }
     }
-    world.advance_seconds(7);
+    for _ in 0..2 {
+        world.advance_seconds(7);
+        world.settle().await;
+    }
+    let moody =
+        client.get("/v1/events?event_type=moody&limit=1").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/v1/events/{moody}/replay"), json!({})).await.expect(202);
     world.settle().await;
 }
 

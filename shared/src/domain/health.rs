@@ -75,10 +75,12 @@ impl Health {
         self.slow || self.failing_since.is_some_and(fails)
     }
 
-    /// Since when it has failed, if that is long enough for it to be disabled at `now`.
+    /// Since when it has failed, if that is long enough for it to be disabled at `now`; after a change of its settings it has the whole time again.
     #[must_use]
-    pub fn given_up(self, now: Timestamp, disable_after_seconds: u32) -> Option<Timestamp> {
-        self.failing_since.filter(|since| now >= plus_seconds(*since, i64::from(disable_after_seconds)))
+    pub fn given_up(self, changed_at: Timestamp, now: Timestamp, disable_after_seconds: u32) -> Option<Timestamp> {
+        let is_over =
+            |since: &Timestamp| now >= plus_seconds((*since).max(changed_at), i64::from(disable_after_seconds));
+        self.failing_since.filter(is_over)
     }
 }
 
@@ -136,7 +138,10 @@ mod tests {
     #[test]
     fn endpoint_is_given_up_after_five_days_of_failures() {
         let failing = Health { failing_since: Some(NOW), slow: false };
-        assert_eq!(failing.given_up(plus_seconds(NOW, 5 * 86_400 - 1), 5 * 86_400), None);
-        assert_eq!(failing.given_up(plus_seconds(NOW, 5 * 86_400), 5 * 86_400), Some(NOW));
+        let later = |seconds| plus_seconds(NOW, seconds);
+        assert_eq!(failing.given_up(NOW, later(5 * 86_400 - 1), 5 * 86_400), None);
+        assert_eq!(failing.given_up(NOW, later(5 * 86_400), 5 * 86_400), Some(NOW));
+        assert_eq!(failing.given_up(later(1), later(5 * 86_400), 5 * 86_400), None);
+        assert_eq!(failing.given_up(later(1), later(5 * 86_400 + 1), 5 * 86_400), Some(NOW));
     }
 }

@@ -5,6 +5,7 @@
 //! and then moves the replay's position; a step that is repeated knows what the replay has taken up already.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -13,6 +14,7 @@ use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
+use crate::domain::health::Health;
 use crate::domain::id::{EndpointId, ReplayId};
 use crate::domain::tenant::Scope;
 use crate::domain::time::plus_seconds;
@@ -120,23 +122,36 @@ pub async fn start(
     Ok(replay)
 }
 
-/// Makes one step of a bulk replay and queues the next.
+/// A step of a bulk replay that has begun: what it is to deliver, and how the replay stands before and after it.
+#[derive(Debug)]
+pub struct Step {
+    before: Replay,
+    after: Replay,
+    /// To whom.
+    pub endpoint: Arc<Endpoint>,
+    /// How the endpoint is doing.
+    pub health: Health,
+    /// The deliveries that are due again, the oldest first.
+    pub due: Vec<(Arc<Event>, Delivery)>,
+}
+
+/// Begins the next step of a bulk replay: the deliveries that are its turn are marked and due again; `None` when there is nothing to be done.
 ///
 /// # Errors
 /// When AWS does not answer; the same step is made again.
-pub async fn step(services: &Services, scope: Scope, id: ReplayId) -> Result<(), AwsError> {
+pub async fn begin_step(services: &Services, scope: Scope, id: ReplayId) -> Result<Option<Step>, AwsError> {
     let now = services.clock.now();
-    let Some(before) = services.store.replay(scope, id, now).await? else { return Ok(()) };
+    let Some(before) = services.store.replay(scope, id, now).await? else { return Ok(None) };
     if before.state != ReplayState::Running {
-        return Ok(());
+        return Ok(None);
     }
     let endpoint = services.store.endpoint(scope, before.endpoint_id).await?;
     let mut after = Replay { updated_at: now, ..before.clone() };
-    if endpoint.is_none_or(|endpoint| endpoint.status != EndpointStatus::Active) {
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.status == EndpointStatus::Active) else {
         after.state = ReplayState::Cancelled;
         services.store.advance_replay(&before, &after, now).await?;
-        return Ok(());
-    }
+        return Ok(None);
+    };
     let window = Window {
         order: Order::OldestFirst,
         from: Some(before.since),
@@ -149,26 +164,45 @@ pub async fn step(services: &Services, scope: Scope, id: ReplayId) -> Result<(),
         .store
         .list_deliveries(before.endpoint_id, &before.statuses, window, STEP_DELIVERIES_MAX, now, keep)
         .await?;
-    let fresh: Vec<_> = page.entries.iter().filter(|stored| stored.replay_id != Some(id)).collect();
     let mut writes = Vec::new();
-    let mut messages = Vec::new();
-    for stored in &fresh {
-        let delivery = &stored.delivery;
+    let mut marked = Vec::new();
+    for StoredDelivery { delivery, replay_id, .. } in &page.entries {
         // A pending delivery is on its way by itself.
-        if delivery.status != DeliveryStatus::Pending {
+        if *replay_id != Some(id) && delivery.status != DeliveryStatus::Pending {
             let reopened = delivery.clone().reopened(Trigger::Replay, now);
             writes.push(replay_delivery(delivery, &reopened, id, now)?);
-            messages.push(RetryMessage::next_attempt(&reopened, Trigger::Replay));
+            marked.push(reopened);
         }
     }
-    written(services.store.record(&writes).await)?;
-    queue(services, &messages).await?;
+    let results = services.store.record(&writes).await;
+    // What was overtaken is somebody else's.
+    let is_done: Vec<_> = results.iter().map(|result| matches!(result, Recorded::Done)).collect();
+    written(results)?;
+    let marked: Vec<_> = marked.into_iter().zip(is_done).filter_map(|(one, done)| done.then_some(one)).collect();
+    let names: Vec<_> = marked.iter().map(|delivery| (scope, delivery.event_id)).collect();
+    let to = [(scope, endpoint.id)];
+    let (mut events, mut health) = futures::try_join!(services.store.events(&names), services.store.health(&to))?;
+    let due = marked.into_iter().filter_map(|delivery| {
+        let event = events.remove(&delivery.event_id)?.event;
+        Some((Arc::new(event), delivery))
+    });
     after.queued += page.entries.len() as u64;
     after.position = page.next_cursor.as_deref().and_then(|cursor| cursor::decode(cursor).ok());
     after.state = if after.position.is_some() { ReplayState::Running } else { ReplayState::Completed };
+    let health = health.remove(&endpoint.id).unwrap_or_default();
+    Ok(Some(Step { before, after, due: due.collect(), endpoint: Arc::new(endpoint), health }))
+}
+
+/// Ends a step whose deliveries have been attempted or put off, and queues the next one: so they arrive in order of time, step by step.
+///
+/// # Errors
+/// When AWS does not answer; the step is made again and finds its deliveries marked, and those that were not attempted are the sweeper's.
+pub async fn end_step(services: &Services, step: Step) -> Result<(), AwsError> {
+    let Step { before, after, .. } = step;
+    let now = services.clock.now();
     let advanced = services.store.advance_replay(&before, &after, now).await?;
     if advanced && after.state == ReplayState::Running {
-        queue(services, &[RetryMessage::Replay { scope, replay_id: id }]).await?;
+        queue(services, &[RetryMessage::Replay { scope: after.scope, replay_id: after.id }]).await?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl EventMessage {
 
 /// What the retries queue carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RetryMessage {
     /// The next attempt of a delivery that is on record.
     Attempt {

@@ -35,7 +35,10 @@ impl NoAnswer {
 /// Whether the connection ended before there was any answer to parse.
 pub(super) fn is_silent_end(error: &legacy::Error) -> bool {
     let is_closed = |io: &std::io::Error| {
-        matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe)
+        // The last is TLS that ends without its goodbye.
+        let ends =
+            [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof];
+        ends.contains(&io.kind())
     };
     in_chain::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message)
         || in_chain::<std::io::Error>(error).is_some_and(is_closed)
@@ -66,7 +69,7 @@ fn of(error: &legacy::Error, stage: Option<Stage>) -> Failure {
     if in_chain::<NotInTime>(error).is_some() || (error.is_connect() && gave_up) {
         return too_late(stage, CONNECT_SECONDS_MAX);
     }
-    let cause = innermost(error);
+    let cause = if is_silent_end(error) { "the connection was closed".to_owned() } else { innermost(error) };
     match (error.is_connect(), stage) {
         (true, Some(Stage::Handshaking)) => failure(Outcome::TlsError, format!("TLS: {cause}")),
         (true, _) => failure(Outcome::Unreachable, format!("connect: {cause}")),

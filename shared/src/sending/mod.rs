@@ -41,6 +41,10 @@ const CONNECTION_IDLE_SECONDS_MAX: u64 = 50;
 /// How many unused connections are kept per receiver.
 const CONNECTIONS_IDLE_MAX: usize = 8;
 
+/// A used connection that ends within this time, in milliseconds, had been closed before the request came: the receiver's host says so in one round trip.
+/// One that ends later is taken for the receiver's answer to the request.
+const CLOSED_BEFORE_MILLISECONDS: u64 = 1_000;
+
 /// What every request says of its sender.
 pub const PRODUCT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
 
@@ -134,16 +138,20 @@ async fn answer_head(
 ) -> Result<Response<Incoming>, NoAnswer> {
     let reached = Reached::default();
     let connection = capture_connection(&mut request);
+    let begun = Instant::now();
     let answered = stage::tracked(&reached, tokio::time::timeout(within, client.request(request))).await;
     // The client may give the request a used connection while it still makes a new one.
     let is_connected = connection.connection_metadata().is_some();
     let stage = reached.stage().filter(|_| !is_connected);
     match answered {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) if reached.stage().is_none() && failure::is_silent_end(&error) => {
-            Err(NoAnswer::ClosedBefore(error))
+        Ok(Err(error)) => {
+            let at_once = begun.elapsed() < Duration::from_millis(CLOSED_BEFORE_MILLISECONDS);
+            if reached.stage().is_none() && at_once && failure::is_silent_end(&error) {
+                return Err(NoAnswer::ClosedBefore(error));
+            }
+            Err(NoAnswer::Failed(error, stage))
         }
-        Ok(Err(error)) => Err(NoAnswer::Failed(error, stage)),
         Err(_) => Err(NoAnswer::TooLate(stage)),
     }
 }

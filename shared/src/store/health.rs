@@ -5,7 +5,11 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Write;
@@ -64,7 +68,18 @@ impl Store {
             .condition_expression("attribute_not_exists(PK)")
             .build()
             .map_err(|error| AwsError::unreadable(OPERATION, error))?;
-        let parts = vec![TransactWriteItem::builder().put(put).build(), self.count_failing(scope, 1)?];
+        // Of an endpoint that was deleted meanwhile, nobody would remove the record again.
+        let is_there = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::endpoint(scope, id))))
+            .condition_expression("attribute_exists(PK)")
+            .build()
+            .map_err(|error| AwsError::unreadable(OPERATION, error))?;
+        let parts = vec![
+            TransactWriteItem::builder().put(put).build(),
+            self.count_failing(scope, 1)?,
+            TransactWriteItem::builder().condition_check(is_there).build(),
+        ];
         match self.transact(parts).await? {
             // Somebody else has noted one thing of it; this may be another.
             Committed::Refused(parts) if parts.contains(&0) => {
@@ -75,7 +90,7 @@ impl Store {
                 };
                 if both == noted { Ok(()) } else { self.stay_unwell(scope, id, both).await }
             }
-            // Refused otherwise: the tenant is gone.
+            // Refused otherwise: the endpoint or its tenant is gone.
             Committed::Yes | Committed::Refused(_) => Ok(()),
         }
     }
@@ -116,6 +131,64 @@ impl Store {
             .map_err(|error| AwsError::unreadable(OPERATION, error))?;
         let parts = vec![TransactWriteItem::builder().delete(delete).build(), self.count_failing(scope, -1)?];
         self.transact(parts).await.map(|_| ())
+    }
+
+    /// Takes the one turn that there is at a slow endpoint, until `until` at the latest. Whether it was free.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn take_turn(
+        &self,
+        scope: Scope,
+        id: EndpointId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, AwsError> {
+        let free = "attribute_exists(PK) AND (attribute_not_exists(turn_until) OR turn_until <= :now)";
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::health(scope, id))))
+            .update_expression("SET turn_until = :until")
+            .condition_expression(free)
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                // Without a record it is slow no longer, and needs no turns.
+                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item().is_none()),
+                _ => Err(AwsError::from_sdk("dynamodb:UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// Ends a turn that was taken until `until`. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn end_turn(&self, scope: Scope, id: EndpointId, until: Timestamp) -> Result<(), AwsError> {
+        let ended = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::health(scope, id))))
+            .update_expression("REMOVE turn_until")
+            .condition_expression("turn_until = :until")
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .send()
+            .await;
+        match ended {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(AwsError::from_sdk("dynamodb:UpdateItem", &error)),
+            },
+        }
     }
 
     fn count_failing(&self, scope: Scope, by: i32) -> Result<TransactWriteItem, AwsError> {

@@ -24,6 +24,8 @@ pub(super) struct Findings {
     endpoints: HashMap<EndpointId, Found>,
     /// Deliveries that failed for good, with their messages.
     ended: Vec<(usize, Ended)>,
+    /// How many of those ended just now.
+    newly_ended: usize,
 }
 
 /// What they say about one endpoint.
@@ -45,6 +47,7 @@ impl Findings {
         found.signs.add(attempt);
         found.messages.insert(message);
         if after.status == DeliveryStatus::Failed {
+            self.newly_ended += 1;
             self.add_ended(message, Ended { delivery: after.clone(), endpoint: Arc::clone(&job.endpoint) });
         }
     }
@@ -57,7 +60,7 @@ impl Findings {
     /// Acts on them; the messages of which not everything could be done.
     pub(super) async fn act(self, services: &Services) -> BTreeSet<usize> {
         let mut undone = BTreeSet::new();
-        services.metrics.count(Counter::DeliveriesFailed, self.ended.len());
+        services.metrics.count(Counter::DeliveriesFailed, self.newly_ended);
         for found in self.endpoints.into_values() {
             if let Err(error) = act_on_health(services, &found).await {
                 tracing::error!(%error, endpoint_id = %found.job.endpoint.id, "what follows from failures comes again");
@@ -93,7 +96,8 @@ async fn act_on_health(services: &Services, Found { job, signs, .. }: &Found) ->
     if let Err(error) = services.store.note_health(endpoint.scope, endpoint.id, job.health, after).await {
         tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's health could not be noted");
     }
-    let given_up = job.health.given_up(services.clock.now(), services.config.disable_after_seconds);
+    let given_up =
+        job.health.given_up(endpoint.updated_at, services.clock.now(), services.config.disable_after_seconds);
     match given_up.filter(|_| signs.only_failures()) {
         Some(since) => endpoints::disable_given_up(services, endpoint, since).await,
         None => Ok(()),

@@ -1,11 +1,10 @@
 //! Making requests side by side, without letting one receiver hold up the others.
 //!
-//! Three bounds keep a batch moving: so many requests at once, so many at once to one endpoint, and a time after which no request is begun. What
-//! meets a bound is put off to the retries lane, where it waits at nobody's expense.
+//! Two bounds keep a batch moving: so many requests at once, and a time after which no request is begun. What meets a bound is put off to the retries
+//! lane, where it waits at nobody's expense.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::intake::Lane;
 use super::plan::Job;
-use crate::domain::attempt::{self, Answer, Attempt, Trigger, Verdict, judge};
+use crate::domain::attempt::{self, Attempt, Trigger, Verdict, judge};
 use crate::domain::health::{Health, SLOW_AFTER_SECONDS};
 use crate::domain::id::EndpointId;
 use crate::domain::retry::put_off_seconds;
@@ -24,43 +23,14 @@ use crate::services::Services;
 
 /// How many requests of one batch are under way at once.
 pub(super) const IN_FLIGHT_MAX: usize = 64;
-/// How many requests of one process are under way to one endpoint at once.
-const IN_FLIGHT_PER_ENDPOINT_MAX: usize = 10;
-/// How long a request waits for a place at its endpoint, in milliseconds, before it is put off.
-const PLACE_WAIT_MILLISECONDS: u64 = 1_000;
 /// How long after the start of a batch requests are still begun, in seconds. With the longest attempt (30 s) and room for the records it makes
 /// deliver's timeout of 60 s.
 const BEGIN_SECONDS_MAX: u64 = 20;
 /// How long a delivery waits whose signing key could not be read, in seconds.
 const NO_SECRET_WAIT_SECONDS: u32 = 30;
 
-/// Which endpoints have requests under way in this process. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Congestion {
-    places: Arc<Mutex<HashMap<EndpointId, Weak<Places>>>>,
-}
-
-/// An endpoint's share of a process while it has requests under way there.
-#[derive(Debug)]
-struct Places {
-    free: Semaphore,
-    /// Whether one of the requests has noted that the endpoint is slow.
-    slow_noted: AtomicBool,
-}
-
-impl Congestion {
-    fn places(&self, endpoint_id: EndpointId) -> Arc<Places> {
-        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = all.get(&endpoint_id).and_then(Weak::upgrade) {
-            return places;
-        }
-        all.retain(|_, places| places.strong_count() > 0);
-        let free = Semaphore::new(IN_FLIGHT_PER_ENDPOINT_MAX);
-        let places = Arc::new(Places { free, slow_noted: AtomicBool::new(false) });
-        all.insert(endpoint_id, Arc::downgrade(&places));
-        places
-    }
-}
+/// The slow endpoints that a batch has noted as such.
+pub(super) type SlowNoted = Mutex<HashSet<EndpointId>>;
 
 /// What came of a request that was to be made.
 #[derive(Debug)]
@@ -80,15 +50,18 @@ pub(super) enum Outcome {
 }
 
 /// Makes one request, or puts it off.
-pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch_begun: Instant) -> Outcome {
+pub(super) async fn run(
+    services: &Services,
+    job: &Job,
+    slots: &Semaphore,
+    slow_noted: &SlowNoted,
+    batch_begun: Instant,
+) -> Outcome {
     let delay_seconds = match job.lane {
         Lane::Events => 0,
         Lane::Retries => put_off_seconds(job.times_put_off, random::unit_interval()),
     };
     let Ok(_slot) = slots.acquire().await else { return Outcome::PutOff { delay_seconds } };
-    let places = services.congestion.places(job.endpoint.id);
-    let place = tokio::time::timeout(Duration::from_millis(PLACE_WAIT_MILLISECONDS), places.free.acquire()).await;
-    let Ok(Ok(_place)) = place else { return Outcome::PutOff { delay_seconds } };
     if batch_begun.elapsed() > Duration::from_secs(BEGIN_SECONDS_MAX) {
         return Outcome::PutOff { delay_seconds };
     }
@@ -103,8 +76,8 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
     };
     let at = services.clock.now();
     let request = WebhookRequest::new(endpoint, job.payload_fields(), &secrets, &job.event, at);
-    let answer = noting_slowness(services, job, &places, services.sender.send(request)).await;
-    let ended_at = services.clock.now();
+    let sending = async { (services.sender.send(request).await, services.clock.now()) };
+    let (answer, ended_at) = noting_slowness(services, job, slow_noted, sending).await;
     let verdict = judge(answer, job.trigger, at, ended_at);
     measure(services, job, &verdict.attempt);
     tracing::info!(
@@ -123,22 +96,23 @@ pub(super) async fn run(services: &Services, job: &Job, slots: &Semaphore, batch
 }
 
 /// Waits for an answer; one that does not come soon is noted while it is waited for, so that the batches after this one need not wait too.
-async fn noting_slowness(
+async fn noting_slowness<T>(
     services: &Services,
     job: &Job,
-    places: &Places,
-    sending: impl Future<Output = Answer>,
-) -> Answer {
+    slow_noted: &SlowNoted,
+    sending: impl Future<Output = T>,
+) -> T {
     tokio::pin!(sending);
     let soon = Duration::from_secs(u64::from(SLOW_AFTER_SECONDS));
     if let Ok(answer) = tokio::time::timeout(soon, &mut sending).await {
         return answer;
     }
     let endpoint = &job.endpoint;
+    let is_noted = !slow_noted.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.id);
+    if job.health.slow || is_noted {
+        return sending.await;
+    }
     let note = async {
-        if job.health.slow || places.slow_noted.swap(true, Ordering::Relaxed) {
-            return;
-        }
         let after = Health { slow: true, ..job.health };
         if let Err(error) = services.store.note_health(endpoint.scope, endpoint.id, job.health, after).await {
             tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's slowness could not be noted");
@@ -150,6 +124,8 @@ async fn noting_slowness(
 fn measure(services: &Services, job: &Job, made: &Attempt) {
     let is_first = job.before.as_ref().is_none_or(|before| before.attempt_count == 0);
     let waited = made.at.as_millisecond() - job.event.id.created_at().as_millisecond();
-    let waited_ms = u64::try_from(waited).ok().filter(|_| is_first && made.trigger == Trigger::Automatic);
+    // What was put off waited for its receiver, not for Outhook.
+    let counts = is_first && job.lane == Lane::Events && made.trigger == Trigger::Automatic;
+    let waited_ms = u64::try_from(waited).ok().filter(|_| counts);
     services.metrics.attempt(made.outcome == attempt::Outcome::Succeeded, made.duration_ms, waited_ms);
 }

@@ -9,6 +9,7 @@
 //!   hands over again. A first delivery of a new event reads none and writes nothing before its request.
 //! - [`plan`] decides, purely: which endpoints get a request now, which deliveries end without one, which events are fanned out in parts.
 //! - [`jobs`] makes the requests, side by side, each bounded in time. One that would hold up others is put off to the retries lane.
+//! - [`turns`] keeps a slow endpoint from holding more than one batch anywhere.
 //! - [`health`] notes which endpoints begin or cease to fail or to be slow, disables those that have failed for too long, and tells the tenant.
 //! - The [`recorder`] writes what came of them, events and deliveries together, 25 items a call, and then sends the messages for what is to
 //!   be tried again. A message is done when all it stands for is in the table; only what is not is handed back to the queue.
@@ -18,6 +19,7 @@ mod intake;
 mod jobs;
 mod plan;
 mod recorder;
+mod turns;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -34,7 +36,6 @@ use crate::store::deliveries::StoredDelivery;
 use crate::store::items::StoredEvent;
 
 pub use intake::{Incoming, Lane};
-pub use jobs::Congestion;
 
 use intake::{Intake, Task};
 

@@ -18,6 +18,7 @@ use crate::domain::matching::reaches;
 use crate::domain::payload::PayloadField;
 use crate::domain::tenant::Scope;
 use crate::pipeline::directory::Endpoints;
+use crate::pipeline::replay::Step;
 use crate::queue::messages::RetryMessage;
 
 /// An event that matches more endpoints than this is fanned out in parts, through the retries lane.
@@ -272,6 +273,20 @@ fn plan_attempt(task: &Task, endpoints: &Endpoints, known: &Known, now: Timestam
         _ => plan.cancelled.push((delivery.clone(), delivery.clone().ended(DeliveryStatus::Cancelled, now))),
     }
     plan
+}
+
+/// The requests of a step of a bulk replay.
+pub(super) fn replayed(step: &Step) -> impl Iterator<Item = Job> {
+    step.due.iter().map(|(event, delivery)| Job {
+        event: Arc::clone(event),
+        endpoint: Arc::clone(&step.endpoint),
+        before: Some(delivery.clone()),
+        trigger: Trigger::Replay,
+        lane: Lane::Retries,
+        times_put_off: 0,
+        health: step.health,
+        request_id: None,
+    })
 }
 
 /// A delivery that this attempt ended as failed, if the message was handed out before: it may have been cut off after the record.

@@ -8,19 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::health::Findings;
 use super::intake::{Lane, Task, put_task_aside};
-use super::jobs::{self, IN_FLIGHT_MAX, Outcome};
-use super::plan::{InHand, Job, Plan, plan};
+use super::jobs::{self, IN_FLIGHT_MAX, Outcome, SlowNoted};
+use super::plan::{self, InHand, Job, Plan, plan};
+use super::turns;
 use super::{Known, expires_at, guarded};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
-use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, seconds_until, wake};
+use crate::domain::id::EndpointId;
+use crate::domain::retry::{QUEUE_DELAY_SECONDS_MAX, Wake, put_off_seconds, seconds_until, wake};
 use crate::domain::time::plus_seconds;
 use crate::metrics::Counter;
 use crate::pipeline::replay;
@@ -43,6 +45,8 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
     let mut requests = Requests::new(services);
     let mut in_hand = InHand::default();
     let mut shared_fates = Vec::new();
+    let mut jobs = Vec::new();
+    let mut steps = Vec::new();
     for (message, task) in tasks.iter().enumerate() {
         let planned = guarded(&task.message_id, || {
             tracing::debug!(message_id = task.message_id, request_id = task.request_id, "planning");
@@ -56,19 +60,33 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
             recorder.failed[message] |= !put_task_aside(services, task, reason).await;
             continue;
         }
-        if let Some((scope, replay_id)) = plan.replay
-            && let Err(error) = replay::step(services, scope, replay_id).await
-        {
-            tracing::error!(%error, %replay_id, "a step of a replay failed; it is made again");
-            recorder.failed[message] = true;
+        if let Some((scope, replay_id)) = plan.replay {
+            match replay::begin_step(services, scope, replay_id).await {
+                Ok(Some(step)) => {
+                    jobs.extend(plan::replayed(&step).map(|job| (message, job)));
+                    steps.push((message, step));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, %replay_id, "a step of a replay failed; it is made again");
+                    recorder.failed[message] = true;
+                }
+            }
         }
         shared_fates.extend(in_hand.take(message, &mut plan).into_iter().map(|earlier| (message, earlier)));
         recorder.failed[message] |= guarded(&task.message_id, || recorder.begin(message, &plan)).is_none();
-        for job in plan.jobs {
-            requests.start(message, job);
-        }
+        jobs.extend(plan.jobs.into_iter().map(|job| (message, job)));
     }
     drop(known);
+    let (mut ahead, waiting, turns) = turns::take(services, jobs).await;
+    for (message, job) in &waiting {
+        recorder.put_off(*message, job, put_off_seconds(job.times_put_off, random::unit_interval()));
+    }
+    // In order of time, which is the order of event ids.
+    ahead.sort_by_key(|(_, job)| job.event.id);
+    for (message, job) in ahead {
+        requests.start(message, job);
+    }
     loop {
         tokio::select! {
             finished = requests.next() => match finished {
@@ -88,6 +106,13 @@ pub(super) async fn carry_out(services: &Services, tasks: Vec<Task>, known: Know
         }
     }
     recorder.flush().await;
+    turns.end(services).await;
+    for (message, step) in steps {
+        if let Err(error) = replay::end_step(services, step).await {
+            tracing::error!(%error, "a step of a replay could not be ended; it is made again");
+            recorder.failed[message] = true;
+        }
+    }
     for (message, earlier) in shared_fates {
         recorder.failed[message] |= recorder.failed[earlier];
     }
@@ -100,8 +125,11 @@ struct Requests {
     services: Services,
     slots: Arc<Semaphore>,
     begun: Instant,
+    slow_noted: Arc<SlowNoted>,
     running: JoinSet<(Job, Outcome)>,
     messages: HashMap<Id, usize>,
+    /// The latest replayed request to each endpoint: the next one waits for it, so that they arrive in order.
+    replayed: HashMap<EndpointId, oneshot::Receiver<()>>,
 }
 
 impl Requests {
@@ -110,15 +138,26 @@ impl Requests {
             services: services.clone(),
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             begun: Instant::now(),
+            slow_noted: Arc::default(),
             running: JoinSet::new(),
             messages: HashMap::new(),
+            replayed: HashMap::new(),
         }
     }
 
     fn start(&mut self, message: usize, job: Job) {
         let (services, slots, begun) = (self.services.clone(), Arc::clone(&self.slots), self.begun);
+        let slow_noted = Arc::clone(&self.slow_noted);
+        let (ended, next_may_begin) = oneshot::channel();
+        let is_replay = job.trigger == Trigger::Replay;
+        let before = is_replay.then(|| self.replayed.insert(job.endpoint.id, next_may_begin)).flatten();
         let handle = self.running.spawn(async move {
-            let outcome = jobs::run(&services, &job, &slots, begun).await;
+            if let Some(before) = before {
+                // Ended well or not: its end is dropped.
+                let _ = before.await;
+            }
+            let outcome = jobs::run(&services, &job, &slots, &slow_noted, begun).await;
+            drop::<oneshot::Sender<()>>(ended);
             (job, outcome)
         });
         self.messages.insert(handle.id(), message);
@@ -333,7 +372,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Of the writes that were refused, those whose own earlier try, unanswered and repeated by the client, had been carried out.
-    async fn own_earlier(&self, ready: &[Ready], results: &[Recorded]) -> HashSet<usize> {
+    async fn own_earlier(&mut self, ready: &[Ready], results: &[Recorded]) -> HashSet<usize> {
         let refused = ready.iter().zip(results).enumerate();
         let refused = refused.filter(|(_, (_, result))| matches!(result, Recorded::Refused));
         let refused: Vec<_> = refused.filter_map(|(place, (ready, _))| Some((place, ready.then.delivery()?))).collect();
@@ -341,7 +380,16 @@ impl<'a> Recorder<'a> {
             return HashSet::new();
         }
         let names: Vec<_> = refused.iter().map(|(_, after)| (after.endpoint_id, after.event_id)).collect();
-        let Ok(stored) = self.services.store.deliveries(&names).await else { return HashSet::new() };
+        let stored = match self.services.store.deliveries(&names).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(%error, "records cannot be read back; their messages go back to the queue");
+                for (place, _) in refused {
+                    self.failed[ready[place].message] = true;
+                }
+                return HashSet::new();
+            }
+        };
         let is_own = |after: &Delivery| {
             let on_record = stored.get(&(after.endpoint_id, after.event_id)).map(|stored| &stored.delivery);
             on_record.is_some_and(|on_record| on_record.is_same_record(after))

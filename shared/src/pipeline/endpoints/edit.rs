@@ -165,10 +165,10 @@ pub(super) async fn carry_out(
     Ok(Changed::Stale)
 }
 
-/// An endpoint that is activated again, or points elsewhere, begins anew.
+/// An endpoint that is disabled has no more failures to count; one that is activated again, or points elsewhere, begins anew.
 async fn forget_failures(services: &Services, before: &Endpoint, after: &Endpoint) {
-    let activated = before.status != EndpointStatus::Active && after.status == EndpointStatus::Active;
-    if (activated || before.settings.url != after.settings.url)
+    let switched = before.status != after.status && after.status != EndpointStatus::Paused;
+    if (switched || before.settings.url != after.settings.url)
         && let Err(error) = services.store.end_unwell(after.scope, after.id).await
     {
         tracing::warn!(%error, endpoint_id = %after.id, "an endpoint's failures are still noted");
