@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::RootCertStore;
 use tower_service::Service;
 
 use super::address_guard::GuardedResolver;
@@ -23,22 +24,26 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Connector = InTime<HttpsConnector<Dialler>>;
 
 /// A connector that dials nothing but what the resolver lets through, and addresses that stand in the URL itself.
-///
-/// # Errors
-/// When the TLS library refuses its own defaults.
-pub(super) fn connector(resolver: GuardedResolver) -> Result<Connector, rustls::Error> {
+pub(super) fn connector(resolver: GuardedResolver, tls: rustls::ClientConfig) -> Connector {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     // Shared out among a name's addresses, so that one that swallows packets does not use up all the time.
     tcp.set_connect_timeout(Some(Duration::from_secs(CONNECT_SECONDS_MAX)));
-    let builder = HttpsConnectorBuilder::new().with_tls_config(tls_config()?).https_or_http().enable_http1();
-    Ok(InTime(builder.wrap_connector(Dialler(tcp))))
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    InTime(builder.wrap_connector(Dialler(tcp)))
 }
 
-/// TLS 1.2 and 1.3 with Mozilla's roots built in: loading the system's costs more than all the rest of a cold start.
-fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// Mozilla's roots, built in: loading the system's costs more than all the rest of a cold start.
+pub(super) fn public_roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+/// TLS 1.2 and 1.3, trusting these roots.
+///
+/// # Errors
+/// When the TLS library refuses its own defaults.
+pub(super) fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
 
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Answer, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, printable_body};
@@ -77,8 +78,13 @@ impl Sender {
     /// # Errors
     /// When the TLS library refuses its own defaults.
     pub fn with_lookup(policy: AddressPolicy, lookup: Arc<dyn Lookup>) -> Result<Self, SenderError> {
+        Self::build(policy, lookup, connector::public_roots())
+    }
+
+    fn build(policy: AddressPolicy, lookup: Arc<dyn Lookup>, roots: RootCertStore) -> Result<Self, SenderError> {
         let policy = Arc::new(policy);
-        let connector = connector(GuardedResolver { policy: Arc::clone(&policy), lookup })?;
+        let connector =
+            connector(GuardedResolver { policy: Arc::clone(&policy), lookup }, connector::tls_config(roots)?);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::HeaderMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,10 +39,15 @@ impl Lookup for Scripted {
 
 /// A sender that may dial `127.0.0.1` and no other internal address.
 fn sender(answers: &[&[&str]]) -> Sender {
+    trusting(answers, super::connector::public_roots())
+}
+
+/// The same, trusting these roots.
+fn trusting(answers: &[&[&str]], roots: RootCertStore) -> Sender {
     let parse = |text: &&str| format!("{text}:0").parse().unwrap();
     let answers = answers.iter().map(|answer| answer.iter().map(parse).collect()).collect();
     let policy = AddressPolicy { allow_http: true, allowed_ranges: vec!["127.0.0.1/32".parse().unwrap()] };
-    Sender::with_lookup(policy, Arc::new(Scripted { answers, asked: AtomicUsize::new(0) })).unwrap()
+    Sender::build(policy, Arc::new(Scripted { answers, asked: AtomicUsize::new(0) }), roots).unwrap()
 }
 
 async fn send(sender: &Sender, url: impl Into<String>) -> Result<Response, Failure> {
@@ -63,7 +70,7 @@ struct Seen {
 }
 
 /// Reads a request with a body of two bytes; `false` when the connection ended.
-async fn read_request(stream: &mut TcpStream, seen: &Seen) -> bool {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin), seen: &Seen) -> bool {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n{}") {
         match stream.read_u8().await {
@@ -193,10 +200,9 @@ async fn missed_time_limit_names_its_phase() {
     drop((waiting, listener));
 }
 
-/// A receiver whose certificate nobody has vouched for.
-async fn self_signed(names: &[&str]) -> u16 {
-    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let certified = rcgen::generate_simple_self_signed(names).unwrap();
+/// A certificate for `hooks.example` that nobody has vouched for, and what a receiver needs to show it.
+fn self_signed() -> (CertificateDer<'static>, TlsAcceptor) {
+    let certified = rcgen::generate_simple_self_signed(vec!["hooks.example".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -205,21 +211,53 @@ async fn self_signed(names: &[&str]) -> u16 {
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key.into())
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            assert!(acceptor.accept(stream).await.is_err(), "the sender took the certificate");
-        }
-    });
-    port
+    (certified.cert.der().clone(), TlsAcceptor::from(Arc::new(config)))
 }
 
 #[tokio::test]
 async fn certificate_that_nobody_vouched_for_is_refused_and_named() {
-    let sender = sender(&[&["127.0.0.1"]]);
-    let port = self_signed(&["hooks.example"]).await;
-    let result = send(&sender, format!("https://hooks.example:{port}/")).await;
+    let (_, acceptor) = self_signed();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    let result = send(&sender(&[&["127.0.0.1"]]), format!("https://hooks.example:{port}/")).await;
     assert_failure(result, Outcome::TlsError, "TLS: invalid peer certificate: ");
+}
+
+/// Over TLS the end of a connection comes without the goodbye that TLS asks for, as it does from hosts that just close.
+#[tokio::test]
+async fn used_tls_connection_that_the_receiver_closes_is_no_failure_and_a_new_one_is() {
+    let (certificate, acceptor) = self_signed();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(Seen::default());
+    let noted = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let turn = noted.connections.fetch_add(1, Ordering::SeqCst);
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            // The first two connections answer one request each, and the third none.
+            if turn < 2 && read_request(&mut stream, &noted).await {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                stream.flush().await.unwrap();
+            }
+            read_request(&mut stream, &noted).await;
+            drop(stream.into_inner().0);
+        }
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let sender = trusting(&[&["127.0.0.1"]], roots);
+    let url = format!("https://hooks.example:{port}/");
+    for _ in 0..2 {
+        assert_eq!(send(&sender, &url).await.unwrap().status, 200);
+    }
+    // The second connection is closed on the third request, and so is the new one that it is sent on again.
+    let result = send(&sender, &url).await;
+    assert_failure(result, Outcome::ResponseInvalid, "no valid HTTP answer: the connection was closed");
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 3);
 }
