@@ -230,7 +230,9 @@ pub(crate) async fn show(
     mut params: Params,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EventsRead)?;
-    let after: Option<EndpointId> = params.one("deliveries_cursor", cursor::decode);
+    let after: Option<EndpointId> = params.one("deliveries_cursor", |text| {
+        cursor::decode(text).map_err(|_| "must be the deliveries_next_cursor of an earlier answer".to_owned())
+    });
     params.finish()?;
     let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
     let now = api.services.clock.now();

@@ -9,6 +9,6 @@ use shared::services::{Services, aws_from_env};
 async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
     let config = Config::from_env()?;
-    let services = Services::new(config, Clock::System, &aws_from_env().await)?;
+    let services = Services::new(config, Clock::System, &aws_from_env().await?)?;
     lambda_http::run(api::router(services)).await
 }

@@ -9,7 +9,7 @@ use shared::services::{Services, aws_from_env};
 async fn main() -> Result<(), Error> {
     lambda_runtime::tracing::init_default_subscriber();
     let config = Config::from_env()?;
-    let services = Services::new(config, Clock::System, &aws_from_env().await)?;
+    let services = Services::new(config, Clock::System, &aws_from_env().await?)?;
     let handle = |event: LambdaEvent<_>| async { Ok::<_, Error>(sweep::handle(&services, event.payload).await) };
     lambda_runtime::run(service_fn(handle)).await
 }

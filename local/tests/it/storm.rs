@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use local::aws::{Fault, FaultRule};
@@ -64,16 +65,16 @@ fn assert_log(log: &[Value], events: &BTreeSet<String>, status: &str, attempts: 
     }
 }
 
-/// Eight receivers that are well, one that never answers and one that takes no connection. The silent one is waited for: one second for every ten or so.
+/// Eight receivers that are well, one that never answers and one that takes no connection. The silent one is waited for: two seconds each, side by side.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all_end_on_record() {
-    let mut world = World::start().await;
+    let world = World::start().await;
     let mut healthy = Vec::new();
     for n in 0..HEALTHY {
         healthy.push(world.endpoint(&format!("/{n}"), json!({})).await);
     }
     world.receiver.reply("/hangs", [Reply::Hang]);
-    let hangs = world.endpoint("/hangs", json!({ "timeout_seconds": 1, "retry": { "max_attempts": 1 } })).await;
+    let hangs = world.endpoint("/hangs", json!({ "timeout_seconds": 2, "retry": { "max_attempts": 1 } })).await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
     drop(nobody);
@@ -87,16 +88,14 @@ async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all
     }
     assert_eq!(events.len(), EVENTS);
 
-    let (stop, mut few) = world.keep_polling();
+    let (stop, mut pollers) = world.keep_polling();
     let count = |path: &str| world.receiver.got_unverified(path).len();
     while (0..HEALTHY).any(|n| count(&format!("/{n}")) < EVENTS) {
         tokio::task::yield_now().await;
     }
-    // None of them has waited for the one that hangs: most of what is for that one has not even been sent.
-    assert!(count("/hangs") < EVENTS / 2, "{}", count("/hangs"));
-
-    world.scale_out(5).await;
-    let (stop_more, mut more) = world.keep_polling();
+    // None of them has waited for the one that hangs: not all of its requests are over.
+    let over = log(&world.api, &hangs).await.into_iter().filter(|one| one["attempts"] != json!([])).count();
+    assert!(over < EVENTS, "{over}");
     while world.backlog().await > 0 || world.next_due().await.is_some() {
         // Time stands still while anything is in hand, and flies while all of it waits.
         if world.at_hand().await == 0 {
@@ -105,10 +104,8 @@ async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all
         }
         tokio::task::yield_now().await;
     }
-    for (stop, pollers) in [(stop, &mut few), (stop_more, &mut more)] {
-        stop.send(true).unwrap();
-        while pollers.join_next().await.is_some() {}
-    }
+    stop.send(true).unwrap();
+    while pollers.join_next().await.is_some() {}
 
     for (n, endpoint) in healthy.iter().enumerate() {
         assert_log(&log(&world.api, endpoint).await, &events, "succeeded", 1, None);
@@ -152,7 +149,9 @@ async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
     let event = client.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
     let (stop, mut pollers) = world.keep_polling();
     while world.receiver.got_unverified("/4900").is_empty() {
-        tokio::task::yield_now().await;
+        // On a slow machine some requests are put off; their time comes while the others are made.
+        world.clock.advance(Duration::from_millis(20));
+        assert!(world.backlog().await > 0);
     }
     let other = world.endpoint("/other", json!({})).await;
     let overtakes = world.send("a", json!({})).await;

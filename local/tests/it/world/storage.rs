@@ -38,4 +38,11 @@ impl World {
         }
         texts
     }
+
+    /// The operator's key.
+    pub(crate) async fn root_key(&self) -> String {
+        let client = aws_sdk_secretsmanager::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
+        let value = client.get_secret_value().secret_id(&self.services.config.root_key_secret_name).send().await;
+        value.unwrap().secret_string.unwrap()
+    }
 }
