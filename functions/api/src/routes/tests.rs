@@ -22,7 +22,7 @@ async fn router() -> Router {
         "ALLOWED_RANGES" => Some(String::new()),
         _ => Some("nothing".to_owned()),
     });
-    let aws = aws_from_env().await;
+    let aws = aws_from_env().await.unwrap();
     crate::router(Services::new(config.unwrap(), Clock::System, &aws).unwrap())
 }
 
