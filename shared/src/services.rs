@@ -9,6 +9,7 @@ use aws_smithy_http_client::HttpClientError;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -77,9 +78,8 @@ impl Services {
 const AMAZON_ROOTS: [&str; 2] = ["Amazon Root CA ", "Starfield Services Root Certificate Authority"];
 
 fn amazon_roots() -> Vec<String> {
-    let is_amazons = |certificate: &&[u8]| {
-        AMAZON_ROOTS.iter().any(|name| certificate.windows(name.len()).any(|part| part == name.as_bytes()))
-    };
+    let is_amazons =
+        |certificate: &&[u8]| AMAZON_ROOTS.iter().any(|name| memmem::find(certificate, name.as_bytes()).is_some());
     let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(AsRef::<[u8]>::as_ref);
     let pem = |certificate: &[u8]| {
         let encoded = STANDARD.encode(certificate);
