@@ -110,17 +110,17 @@ async fn endpoint_that_does_not_answer_soon_leaves_the_events_lane_before_its_ti
     assert!(health.is_empty(), "a quick answer brings it back: {health:?}");
 }
 
-/// Three instances of the retries lane get a batch each for an endpoint that is slow: one sends, and two put off without waiting.
+/// Three instances of the retries lane get a batch each for an endpoint that hangs: one sends, and two put off without waiting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_endpoint_holds_one_instance_of_the_retries_lane_whatever_waits_for_it() {
+async fn hanging_endpoint_holds_one_instance_of_the_retries_lane_whatever_waits_for_it() {
     let world = World::start().await;
     let gate = Arc::new(Semaphore::new(0));
     world.receiver.reply("/slow", [Reply::Gate(Arc::clone(&gate), 200)]);
     let slow = world.endpoint("/slow", json!({ "timeout_seconds": 30 })).await;
     let scope = Scope { tenant_id: world.demo.tenant_id, mode: Mode::Live };
     let id: EndpointId = slow.parse().unwrap();
-    let is_slow = Health { failing_since: None, slow: true };
-    world.services.store.note_health(scope, id, Health::default(), is_slow).await.unwrap();
+    let hangs = Health { failing_since: Some(world.clock.now()), slow: true };
+    world.services.store.note_health(scope, id, Health::default(), hangs).await.unwrap();
     for n in 0..30 {
         world.send("a", json!({ "n": n })).await;
     }

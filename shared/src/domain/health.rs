@@ -75,6 +75,12 @@ impl Health {
         self.slow || self.failing_since.is_some_and(fails)
     }
 
+    /// Whether one batch at a time sends to it: it hangs, as far as can be told. One that is slow and takes what it gets is sent to side by side.
+    #[must_use]
+    pub fn takes_turns(self) -> bool {
+        self.slow && self.failing_since.is_some()
+    }
+
     /// Since when it has failed, if that is long enough for it to be disabled at `now`; after a change of its settings it has the whole time again.
     #[must_use]
     pub fn given_up(self, changed_at: Timestamp, now: Timestamp, disable_after_seconds: u32) -> Option<Timestamp> {
@@ -131,7 +137,9 @@ mod tests {
         let failing = Health { failing_since: Some(NOW), slow: false };
         assert!(!failing.leaves_events_lane(plus_seconds(NOW, 29)));
         assert!(failing.leaves_events_lane(plus_seconds(NOW, 30)));
-        assert!(Health { failing_since: None, slow: true }.leaves_events_lane(NOW));
+        let slow = Health { failing_since: None, slow: true };
+        assert!(slow.leaves_events_lane(NOW) && !slow.takes_turns());
+        assert!(!failing.takes_turns() && Health { slow: true, ..failing }.takes_turns());
         assert!(!Health::default().leaves_events_lane(NOW));
     }
 

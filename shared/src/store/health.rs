@@ -133,7 +133,7 @@ impl Store {
         self.transact(parts).await.map(|_| ())
     }
 
-    /// Takes the one turn that there is at a slow endpoint, until `until` at the latest. Whether it was free.
+    /// Takes the one turn that there is at an endpoint that hangs, until `until` at the latest. Whether it was free.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -160,7 +160,7 @@ impl Store {
         match answer {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                // Without a record it is slow no longer, and needs no turns.
+                // Without a record it is well again, and needs no turns.
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => Ok(refused.item().is_none()),
                 _ => Err(AwsError::from_sdk("dynamodb:UpdateItem", &error)),
             },

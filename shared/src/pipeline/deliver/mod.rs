@@ -9,7 +9,7 @@
 //!   hands over again. A first delivery of a new event reads none and writes nothing before its request.
 //! - [`plan`] decides, purely: which endpoints get a request now, which deliveries end without one, which events are fanned out in parts.
 //! - [`jobs`] makes the requests, side by side, each bounded in time. One that would hold up others is put off to the retries lane.
-//! - [`turns`] keeps a slow endpoint from holding more than one batch anywhere.
+//! - [`turns`] keeps an endpoint that hangs from holding more than one batch anywhere.
 //! - [`health`] notes which endpoints begin or cease to fail or to be slow, disables those that have failed for too long, and tells the tenant.
 //! - The [`recorder`] writes what came of them, events and deliveries together, 25 items a call, and then sends the messages for what is to
 //!   be tried again. A message is done when all it stands for is in the table; only what is not is handed back to the queue.

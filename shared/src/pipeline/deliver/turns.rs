@@ -1,5 +1,5 @@
-//! Turns at slow endpoints: of all batches that are under way anywhere, one at a time sends to an endpoint that is slow. So a receiver that hangs holds
-//! one instance at the most, however much waits for it; what has no turn is put off for longer each time.
+//! Turns at endpoints that hang: of all batches that are under way anywhere, one at a time sends to an endpoint that is slow and fails. So a receiver that
+//! hangs holds one instance at the most, however much waits for it; what has no turn is put off for longer each time.
 
 use std::collections::HashMap;
 
@@ -23,14 +23,14 @@ pub(super) struct Turns(Vec<(Scope, EndpointId, Timestamp)>);
 /// Jobs with the messages that they are for.
 pub(super) type Jobs = Vec<(usize, Job)>;
 
-/// Takes turns at the slow endpoints among these, and divides the jobs into those that may go ahead and those that wait.
+/// Takes turns at those of these endpoints that hang, and divides the jobs into those that may go ahead and those that wait.
 pub(super) async fn take(services: &Services, jobs: Jobs) -> (Jobs, Jobs, Turns) {
     let now = services.clock.now();
     let until = plus_seconds(now, TURN_SECONDS);
     // In the events lane they are put off in any case.
-    let slow = jobs.iter().filter(|(_, job)| job.lane == Lane::Retries && job.health.slow);
-    let slow: HashMap<_, _> = slow.map(|(_, job)| (job.endpoint.id, job.endpoint.scope)).collect();
-    let taken = join_all(slow.into_iter().map(|(id, scope)| async move {
+    let hanging = jobs.iter().filter(|(_, job)| job.lane == Lane::Retries && job.health.takes_turns());
+    let hanging: HashMap<_, _> = hanging.map(|(_, job)| (job.endpoint.id, job.endpoint.scope)).collect();
+    let taken = join_all(hanging.into_iter().map(|(id, scope)| async move {
         let taken = services.store.take_turn(scope, id, now, until).await;
         let taken =
             taken.inspect_err(|error| tracing::warn!(%error, endpoint_id = %id, "a turn could not be asked for"));
