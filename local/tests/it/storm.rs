@@ -2,13 +2,11 @@
 //! in the right state.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use futures::StreamExt;
 use local::aws::{Fault, FaultRule};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::world::{Client, Reply, World};
 
@@ -117,9 +115,9 @@ async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all
     assert_eq!(world.dead_letters().await, vec![]);
 }
 
-/// The fan-out loses calls on its way, and another tenant's event overtakes it.
+/// The fan-out loses calls on its way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
+async fn event_for_5000_endpoints_arrives_once_at_each() {
     let world = World::start().await;
     let settings = json!({
         "name": "Large", "max_endpoints": ENDPOINTS, "rate_limits": { "reads": 0, "writes": 0, "delivery_queries": 0 },
@@ -133,9 +131,7 @@ async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
     let made: BTreeSet<_> = futures::stream::iter(paths).map(make).buffer_unordered(MADE_AT_ONCE).collect().await;
     assert_eq!(made.len(), ENDPOINTS);
 
-    // One receiver never answers until the end, and its part is among the first; ten other parts of the fan-out and some records get lost on the way.
-    let gate = Arc::new(Semaphore::new(0));
-    world.receiver.reply("/100", [Reply::Gate(Arc::clone(&gate), 200), Reply::Status(200)]);
+    // Ten parts of the fan-out and some records get lost on the way.
     for (identity, operation, skip) in [
         ("DeliverEventsFunction", "SendMessageBatch", 4),
         ("DeliverRetriesFunction", "BatchExecuteStatement", 20),
@@ -146,23 +142,8 @@ async fn event_for_5000_endpoints_arrives_once_at_each_and_holds_up_nobody() {
         world.aws.faults().inject(rule);
     }
     let event = client.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
-    let (stop, mut pollers) = world.keep_polling();
-    while world.receiver.got_unverified("/100").is_empty() {
-        tokio::task::yield_now().await;
-    }
-    let other = world.endpoint("/other", json!({})).await;
-    let overtakes = world.send("a", json!({})).await;
-    let path = format!("/v1/endpoints/{other}/deliveries/{overtakes}");
-    while world.api.get(&path).await.body["data"]["status"] != "succeeded" {
-        tokio::task::yield_now().await;
-    }
     let event = event["id"].as_str().unwrap();
-    assert!(succeeded(&client, event).await.len() < ENDPOINTS, "it was overtaken");
-    gate.add_permits(1);
-    stop.send(true).unwrap();
-    while pollers.join_next().await.is_some() {}
     world.run_until_rest().await;
-
     assert_eq!(succeeded(&client, event).await, made);
     let counts: Vec<_> = (0..ENDPOINTS).map(|n| world.receiver.got(&format!("/{n}")).len()).collect();
     // What a lost record was for is sent again: at most two calls of 25 records.
