@@ -2,7 +2,7 @@
 
 mod banner;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ struct Args {
     /// Port of the receiver; 0 picks a free one
     #[arg(long, default_value_t = 8081)]
     receiver_port: u16,
+    /// Address to listen on, such as 0.0.0.0 for containers: whoever reaches another one than loopback may do everything
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
     /// Directory that keeps tables, queues and secrets; without it nothing is kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -52,11 +55,12 @@ async fn run(args: Args) -> Result<(), local::stack::StartError> {
     // Before anything starts, so that no signal meets the default.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let on = |port| SocketAddr::from((args.listen, port));
     let stack = Stack::start(StackOptions {
-        api: loopback(args.api_port),
-        aws: loopback(args.aws_port),
-        receiver: loopback(args.receiver_port),
+        api: on(args.api_port),
+        aws: on(args.aws_port),
+        receiver: on(args.receiver_port),
+        open: !args.listen.is_loopback(),
         data: args.data,
     })
     .await?;

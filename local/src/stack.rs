@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws::{Aws, AwsOptions};
+use crate::aws::{Aws, AwsOptions, url_of};
 use crate::clients::sdk_config;
 use crate::demo::Demo;
 use crate::poller::Poller;
@@ -39,6 +39,8 @@ pub struct StackOptions {
     pub api: SocketAddr,
     /// Where the embedded AWS services listen.
     pub aws: SocketAddr,
+    /// Whether these may be other addresses than loopback.
+    pub open: bool,
     /// Where the receiver listens.
     pub receiver: SocketAddr,
     /// The directory that keeps everything; `None` keeps nothing.
@@ -72,7 +74,13 @@ impl Stack {
     /// When a port or the data directory cannot be used, or the template says something that cannot be had on one machine.
     pub async fn start(options: StackOptions) -> Result<Self, StartError> {
         let clock = Clock::System;
-        let aws = Aws::start(AwsOptions { listen: options.aws, data: options.data, clock: clock.clone() }).await?;
+        let aws = Aws::start(AwsOptions {
+            listen: options.aws,
+            open: options.open,
+            data: options.data,
+            clock: clock.clone(),
+        })
+        .await?;
         // Whoever had received messages before this start died with the process.
         aws.release_in_flight().await;
         let url = aws.endpoint_url().to_owned();
@@ -140,7 +148,7 @@ async fn serve(
     stopped: &watch::Receiver<bool>,
 ) -> Result<String, StartError> {
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let url = url_of(listener.local_addr()?);
     let mut stopped = stopped.clone();
     running.spawn(async move {
         let until_stopped = async move {

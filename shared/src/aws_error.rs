@@ -25,6 +25,7 @@ const LATER: &[&str] = &[
     "Throttling",
     "RequestThrottled",
     "AWS.SimpleQueueService.RequestThrottled",
+    "TransactionConflict",
     "TransactionConflictException",
     "TransactionInProgressException",
     "InternalServerError",

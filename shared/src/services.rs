@@ -65,6 +65,7 @@ impl Services {
             aws_sdk_secretsmanager::Client::new(aws),
             config.secrets_prefix.clone(),
             config.root_key_secret_name.clone(),
+            config.secrets_kms_key_id.clone(),
         );
         let sender = Sender::new(config.addresses.clone())?;
         let directory = Directory::new(store.clone());

@@ -4,6 +4,7 @@
 
 mod auth;
 mod body;
+mod cors;
 mod deliveries;
 mod endpoint_view;
 mod endpoints;
@@ -45,6 +46,7 @@ struct Api {
 
 /// The whole API over these services.
 pub fn router(services: Services) -> Router {
+    let cors = cors::layer(&services.config.cors_origins);
     let api = Api {
         services,
         keys: KeyCache::default(),
@@ -53,10 +55,14 @@ pub fn router(services: Services) -> Router {
     };
     // Different methods of one path come together here.
     let routes = routes::all().into_iter();
-    routes
+    let router = routes
         .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .fallback(async || ApiError::NotFound("route"))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware::from_fn(request_id::stamp))
-        .with_state(api)
+        .with_state(api);
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }

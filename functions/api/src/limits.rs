@@ -10,9 +10,9 @@ use shared::domain::tenant::{RateLimits, Tenant};
 use crate::Api;
 use crate::error::ApiError;
 
-const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+pub(crate) const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+pub(crate) const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+pub(crate) const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 /// Where a tenant stands in the present minute.
 #[derive(Clone, Copy, Debug)]

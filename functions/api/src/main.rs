@@ -2,12 +2,13 @@
 
 use lambda_http::Error;
 use shared::clock::Clock;
-use shared::config::Config;
+use shared::config::{Config, LambdaLogging};
 use shared::services::{Services, aws_from_env};
+use shared::telemetry::log_for_lambda;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    lambda_http::tracing::init_default_subscriber();
+    log_for_lambda(&LambdaLogging::from_env());
     let config = Config::from_env()?;
     let services = Services::new(config, Clock::System, &aws_from_env().await?)?;
     lambda_http::run(api::router(services)).await

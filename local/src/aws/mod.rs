@@ -58,8 +58,10 @@ const JOURNAL_FILE: &str = "queues-and-secrets.sqlite";
 /// How to start.
 #[derive(Clone, Debug)]
 pub struct AwsOptions {
-    /// Where to listen, a loopback address; port 0 takes a free one.
+    /// Where to listen; port 0 takes a free one. A loopback address, unless `open` says otherwise.
     pub listen: SocketAddr,
+    /// Whether it may be another address, where whoever reaches it may do everything.
+    pub open: bool,
     /// The directory that keeps tables, queues and secrets, made when it is not there; `None` keeps them in memory.
     pub data: Option<PathBuf>,
     /// The time of SQS and Secrets Manager. (DynamoDB has no use for it.)
@@ -115,13 +117,22 @@ pub enum AwsStartError {
     Unreadable(String),
 }
 
+/// The URL under which a server is reached from this machine.
+#[must_use]
+pub fn url_of(address: SocketAddr) -> String {
+    match address.ip() {
+        ip if ip.is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+        _ => format!("http://{address}"),
+    }
+}
+
 impl Aws {
     /// Starts all three services. With a data directory, what they had answered before is there again.
     ///
     /// # Errors
     /// When the port, the data directory or its files cannot be used, or another process uses the directory.
     pub async fn start(options: AwsOptions) -> Result<Self, AwsStartError> {
-        if !options.listen.ip().is_loopback() {
+        if !options.open && !options.listen.ip().is_loopback() {
             return Err(AwsStartError::NotLoopback(options.listen));
         }
         let listen_error = |source| AwsStartError::Listen { address: options.listen, source };
@@ -141,7 +152,7 @@ impl Aws {
         let faults = Arc::new(Faults::default());
         let (stop, stopped) = watch::channel(false);
 
-        let endpoint_url = format!("http://{address}");
+        let endpoint_url = url_of(address);
         let unreadable = |key: &str| AwsStartError::Unreadable(key.to_owned());
         let sqs = Sqs::load(sqs::Setup {
             endpoint_url: endpoint_url.clone(),

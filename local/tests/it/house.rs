@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use local::template::{TEMPLATE, Template};
+use proptest::{prop_assert, proptest};
 use serde_json::{Value, json};
-use shared::config::VARIABLES;
+use shared::config::{Config, VARIABLES};
 use shared::store::keys;
 
 /// No file much longer than 400 lines.
@@ -170,13 +171,79 @@ fn queues_hide_a_message_six_times_as_long_as_their_function_runs() {
 }
 
 #[test]
-fn function_that_sends_to_the_queue_it_is_fed_from_is_not_stopped_as_a_runaway_loop() {
+fn functions_that_send_to_the_queues_they_are_fed_from_are_not_stopped_as_runaway_loops() {
     let template = template();
-    for source in template.queue_sources().unwrap() {
-        let function = &source.function;
-        let allows = template.property(function, "RecursiveLoop").unwrap();
-        let feeds_itself = source.queue_url == template.environment(function).unwrap()["RETRIES_QUEUE_URL"];
-        assert_eq!(allows == Some(Value::from("Allow")), feeds_itself, "{function}");
+    for function in template.resources("AWS::Serverless::Function") {
+        let is_fed = template.queue_sources().unwrap().iter().any(|source| source.function == function);
+        let allows = template.property(&function, "RecursiveLoop").unwrap();
+        assert_eq!(allows == Some(Value::from("Allow")), is_fed, "{function}");
+    }
+}
+
+/// What CloudFormation lets through for a parameter.
+fn pattern_of(parameter: &str) -> String {
+    let text = TEMPLATE.split(&format!("\n  {parameter}:\n")).nth(1).unwrap();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("AllowedPattern: ")).unwrap();
+    line.trim_matches('\'').trim_start_matches('^').trim_end_matches('$').to_owned()
+}
+
+/// Parameters with a pattern whose value the functions read at their start, with values on both sides of its edges.
+const PATTERNS: [(&str, &str, &[&str], &[&str]); 3] = [
+    (
+        "RetryScheduleSeconds",
+        "RETRY_SCHEDULE_SECONDS",
+        &["0", "86400", "5,300, 1800", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19"],
+        &["", "86401", "5,100000", "-1", "5,", "1.5", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20"],
+    ),
+    (
+        "AllowedRanges",
+        "ALLOWED_RANGES",
+        &["", "10.0.0.0/8", "10.20.0.0/16, fd12::/16,::/0", "1:2:3:4:5:6:7:8/128", "::1/128", "1:2:3:4:5:6:7::/112"],
+        &[
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "256.0.0.0/8",
+            "10.0.0/8",
+            "::/129",
+            "1::2::3/64",
+            "1:2:3:4:5:6:7:8:9/64",
+            "g::/8",
+        ],
+    ),
+    (
+        "CorsOrigins",
+        "CORS_ORIGINS",
+        &["", "*", "https://app.example.com", "https://a.example, http://localhost:65535"],
+        &[
+            "example.com",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "*,https://a.example",
+            "http://a:65536",
+            "http://-a.example",
+        ],
+    ),
+];
+
+/// Whether the functions start with this value, everything else being as the template has it.
+fn starts(variable: &str, value: &str) -> bool {
+    let environment = template().environment("ApiFunction").unwrap();
+    Config::read(|name| if name == variable { Some(value.to_owned()) } else { environment.get(name).cloned() }).is_ok()
+}
+
+#[test]
+fn value_that_cloudformation_lets_through_lets_the_functions_start() {
+    for (parameter, variable, allowed, refused) in PATTERNS {
+        let pattern = pattern_of(parameter);
+        let whole = regex::Regex::new(&format!("^(?:{pattern})$")).unwrap();
+        for value in allowed {
+            assert!(whole.is_match(value) && starts(variable, value), "{parameter}: {value:?} is fine");
+        }
+        for value in refused {
+            assert!(!whole.is_match(value), "{parameter}: {value:?} is not fine");
+        }
+        let generated = proptest::string::string_regex(&pattern).unwrap();
+        proptest!(|(value in generated)| prop_assert!(starts(variable, &value), "{parameter}: {value:?}"));
     }
 }
 

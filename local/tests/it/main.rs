@@ -26,6 +26,7 @@ mod migration;
 mod operator;
 mod outages;
 mod panics;
+mod parameters;
 mod permissions;
 mod process;
 mod repaired;

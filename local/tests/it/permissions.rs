@@ -301,7 +301,7 @@ async fn any_grant_that_is_taken_away_or_added_or_widened_is_noticed() {
 #[tokio::test]
 async fn embedded_services_refuse_what_a_role_does_not_allow() {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let aws = Aws::start(AwsOptions { listen, data: None, clock: Clock::System }).await.unwrap();
+    let aws = Aws::start(AwsOptions { listen, open: false, data: None, clock: Clock::System }).await.unwrap();
     let template = Template::read(TEMPLATE, OVERRIDES, aws.endpoint_url()).unwrap();
     provision(&template, &sdk_config(aws.endpoint_url(), "deployer").await).await.unwrap();
     let mut roles = roles(&template).unwrap();
@@ -322,15 +322,23 @@ async fn embedded_services_refuse_what_a_role_does_not_allow() {
 #[test]
 fn other_roles_allow_their_one_thing() {
     let roles = template().resources("AWS::IAM::Role");
-    assert_eq!(roles, ["ApiRole", "DeliverEventsRole", "DeliverRetriesRole", "ScheduleRole", "SweepRole"]);
+    let functions = ["ApiRole", "DeliverEventsRole", "DeliverRetriesRole"];
+    assert_eq!(roles, [&functions[..], &["DeploymentRole", "ScheduleRole", "SweepRole"]].concat());
     let sweep = format!("arn:aws:lambda:us-east-1:000000000000:function:{}", physical("SweepFunction"));
+    let invoke = |resource: &str| grant("lambda:InvokeFunction", resource);
     let schedule = grants(template(), "ScheduleRole").unwrap();
-    assert_eq!(schedule, BTreeSet::from([grant("lambda:InvokeFunction", &sweep)]));
-    // Beside the roles' own policies there is the one for tracing, where that is switched on.
-    assert_eq!(template().resources("AWS::IAM::Policy"), ["TracingPolicy"]);
+    assert_eq!(schedule, BTreeSet::from([invoke(&sweep), invoke(&format!("{sweep}:live"))]));
+    let deployment = grants(template(), "DeploymentRole").unwrap();
+    let aliases = |action: &str| grant(action, "arn:aws:lambda:us-east-1:000000000000:function:outhook-*");
+    let expected = [
+        aliases("lambda:GetAlias"),
+        aliases("lambda:GetProvisionedConcurrencyConfig"),
+        aliases("lambda:UpdateAlias"),
+        grant("cloudwatch:DescribeAlarms", "*"),
+    ];
+    assert_eq!(deployment, BTreeSet::from(expected));
+    assert_eq!(template().resources("AWS::IAM::Policy"), [""; 0]);
     assert_eq!(template().resources("AWS::IAM::ManagedPolicy"), [""; 0]);
-    let tracing = template().property("TracingPolicy", "PolicyDocument").unwrap().unwrap();
-    assert_eq!(tracing["Statement"][0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
     for function in FUNCTIONS {
         let of = |property: &str| template().property(function, property);
         assert_eq!((of("Policies"), of("PermissionsBoundary")), (Ok(None), Ok(None)));
@@ -338,5 +346,29 @@ fn other_roles_allow_their_one_thing() {
         let trusted = &trust.unwrap().unwrap()["Statement"];
         assert_eq!(trusted.as_array().unwrap().len(), 1);
         assert_eq!(trusted[0]["Principal"], json!({ "Service": "lambda.amazonaws.com" }));
+    }
+}
+
+#[test]
+fn parameter_adds_to_every_functions_role_what_it_needs_and_nothing_else() {
+    const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/1";
+    let vpc = ["Assign", "Create", "Delete", "Describe", "Unassign"];
+    for (parameter, value, service, resource) in [
+        ("Tracing", "Active", "xray:Put", "*"),
+        ("KmsKeyArn", KEY, "kms:", KEY),
+        ("VpcSubnetIds", "subnet-1,subnet-2", "ec2:", "*"),
+    ] {
+        let with = Template::read(TEMPLATE, &[(parameter, value)], "http://localhost").unwrap();
+        for function in FUNCTIONS {
+            let more = grants(&with, &with.role_of(function).unwrap()).unwrap();
+            let before = granted(function);
+            let added: Vec<_> = more.difference(&before).collect();
+            assert!(!added.is_empty() && more.is_superset(&before), "{parameter} {function}");
+            for grant in added {
+                assert!(grant.action.starts_with(service) && grant.resource == resource, "{grant:?}");
+                let action = &grant.action["ec2:".len()..];
+                assert!(service != "ec2:" || vpc.iter().any(|verb| action.starts_with(verb)), "{grant:?}");
+            }
+        }
     }
 }

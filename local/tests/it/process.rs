@@ -42,7 +42,12 @@ fn command(data: Option<&Path>, more: &[&str]) -> Command {
 impl Outhook {
     /// Starts it and waits for its line.
     async fn start(data: Option<&Path>) -> Self {
-        let mut command = command(data, &["--log", "off"]);
+        Self::start_with(data, &[]).await
+    }
+
+    /// The same with more arguments.
+    async fn start_with(data: Option<&Path>, more: &[&str]) -> Self {
+        let mut command = command(data, &[&["--log", "off"], more].concat());
         tokio::task::spawn_blocking(move || {
             let mut child = command.stderr(Stdio::null()).spawn().unwrap();
             let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -224,4 +229,19 @@ async fn second_process_on_the_same_data_or_port_ends_with_a_clear_error() {
         assert!(said.contains(reason), "{said}");
     }
     outhook.api().get("/v1/health").await.expect(200);
+}
+
+/// Containers reach this machine by another address than loopback's own. 127.0.0.2 is one that Linux has everywhere.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn containers_reach_the_stack_where_it_is_told_to_listen_for_them_and_only_there() {
+    let elsewhere = |url: &str| url.replace("127.0.0.1", "127.0.0.2");
+    let reached = async |url: &str| reqwest::get(format!("{}/v1/health", elsewhere(url))).await.is_ok();
+    let closed = Outhook::start(None).await;
+    let open = Outhook::start_with(None, &["--listen", "0.0.0.0"]).await;
+    for url in ["api_url", "aws_endpoint_url", "receiver_url"] {
+        assert!(open.says(url).starts_with("http://127.0.0.1:"), "{}", open.says(url));
+        assert!(!reached(closed.says(url)).await, "{url}");
+        assert!(reached(open.says(url)).await, "{url}");
+    }
 }

@@ -39,6 +39,7 @@ pub struct Secrets {
     client: Client,
     prefix: String,
     root_key_name: String,
+    kms_key_id: Option<String>,
     documents: Arc<Mutex<Documents>>,
     readings: Arc<Mutex<HashMap<(EndpointId, String), Reading>>>,
     root_key: Arc<Mutex<RootKeyHash>>,
@@ -51,13 +52,15 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// The secrets whose names begin with `prefix` and a slash, and the root key under its own name.
+    /// The secrets whose names begin with `prefix` and a slash, and the root key under its own name. New ones are encrypted with the KMS key, or
+    /// without one with the account's own for Secrets Manager.
     #[must_use]
-    pub fn new(client: Client, prefix: String, root_key_name: String) -> Self {
+    pub fn new(client: Client, prefix: String, root_key_name: String, kms_key_id: Option<String>) -> Self {
         Self {
             client,
             prefix,
             root_key_name,
+            kms_key_id,
             documents: Arc::default(),
             readings: Arc::default(),
             root_key: Arc::default(),
@@ -84,6 +87,7 @@ impl Secrets {
             .create_secret()
             .name(self.name(scope, endpoint_id))
             .description("Outhook: signing key and receiver credentials of an endpoint")
+            .set_kms_key_id(self.kms_key_id.clone())
             .secret_string(to_text(&document, OPERATION)?)
             .send()
             .await

@@ -19,7 +19,7 @@ async fn router() -> Router {
         name if name.ends_with("_DAYS") => Some("30".to_owned()),
         name if name.ends_with("_SECONDS") => Some("86400".to_owned()),
         "ALLOW_HTTP" | "METRICS_ENABLED" => Some("false".to_owned()),
-        "ALLOWED_RANGES" => Some(String::new()),
+        "ALLOWED_RANGES" | "CORS_ORIGINS" => Some(String::new()),
         _ => Some("nothing".to_owned()),
     });
     let aws = aws_from_env().await.unwrap();

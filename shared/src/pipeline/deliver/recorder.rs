@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::health::Findings;
 use super::intake::{Lane, Task, put_task_aside};
@@ -151,7 +152,8 @@ impl Requests {
         let (ended, next_may_begin) = oneshot::channel();
         let is_replay = job.trigger == Trigger::Replay;
         let before = is_replay.then(|| self.replayed.insert(job.endpoint.id, next_may_begin)).flatten();
-        let handle = self.running.spawn(async move {
+        // Its lines belong to the invocation's span.
+        let request = async move {
             if let Some(before) = before {
                 // Ended well or not: its end is dropped.
                 let _ = before.await;
@@ -159,7 +161,8 @@ impl Requests {
             let outcome = jobs::run(&services, &job, &slots, &slow_noted, begun).await;
             drop::<oneshot::Sender<()>>(ended);
             (job, outcome)
-        });
+        };
+        let handle = self.running.spawn(request.in_current_span());
         self.messages.insert(handle.id(), message);
     }
 

@@ -1,6 +1,8 @@
 //! `template.yaml`, read as far as one machine needs it: the one source of names, keys, indexes, redrive, visibility and environments.
 //!
-//! Resolves `!Ref`, `!GetAtt`, `!Sub` and parameters' defaults. What it cannot resolve is an error, never a guess.
+//! Resolves `!Ref`, `!GetAtt`, `!Sub`, `!If` with its conditions, `!Join`, and parameters' defaults. What it cannot resolve is an error, never a guess.
+
+mod resolve;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,12 +10,13 @@ use serde_json::{Map, Value as Json};
 use serde_yaml_ng::Value;
 
 /// The template that this program was built with.
-pub const TEMPLATE: &str = include_str!("../../template.yaml");
+pub const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// The name of the stack that the local stack plays.
 pub const STACK_NAME: &str = "outhook";
-/// The account and region of the embedded services.
+/// The account of the embedded services.
 const ACCOUNT: &str = "000000000000";
+/// Their region.
 const REGION: &str = "us-east-1";
 
 /// What in the template cannot be used here.
@@ -83,7 +86,7 @@ impl Template {
     pub fn property(&self, resource: &str, property: &str) -> Result<Option<Json>, TemplateError> {
         match &self.root["Resources"][resource]["Properties"][property] {
             Json::Null => Ok(None),
-            value => self.resolve(value).map(Some),
+            value => self.resolve(value).map(|resolved| Some(resolved).filter(|resolved| !resolved.is_null())),
         }
     }
 
@@ -97,6 +100,9 @@ impl Template {
         let mut environment = BTreeMap::new();
         for (name, value) in [globals, own].into_iter().filter_map(Json::as_object).flatten() {
             let resolved = self.resolve(value)?;
+            if resolved.is_null() {
+                continue;
+            }
             let text = scalar(&resolved).ok_or_else(|| TemplateError(format!("{name} is not a text")))?;
             environment.insert(name.clone(), text);
         }
@@ -165,96 +171,6 @@ impl Template {
         self.resolve(value).map(|resolved| scalar(&resolved))
     }
 
-    fn resolve(&self, value: &Json) -> Result<Json, TemplateError> {
-        match value {
-            Json::Object(map) => {
-                if let [(name, argument)] = map.iter().collect::<Vec<_>>()[..] {
-                    match name.as_str() {
-                        "Ref" => return self.reference(argument).map(Json::String),
-                        "Fn::GetAtt" => return self.attribute(argument).map(Json::String),
-                        "Fn::Sub" => return self.substitute(argument).map(Json::String),
-                        other if other.starts_with("Fn::") => {
-                            return Err(TemplateError(format!("{other} cannot be resolved on one machine")));
-                        }
-                        _ => {}
-                    }
-                }
-                let resolved: Result<Map<_, _>, _> =
-                    map.iter().map(|(name, value)| Ok((name.clone(), self.resolve(value)?))).collect();
-                resolved.map(Json::Object)
-            }
-            Json::Array(values) => {
-                values.iter().map(|value| self.resolve(value)).collect::<Result<_, _>>().map(Json::Array)
-            }
-            plain => Ok(plain.clone()),
-        }
-    }
-
-    fn reference(&self, argument: &Json) -> Result<String, TemplateError> {
-        let name = argument.as_str().unwrap_or_default();
-        if let Some(value) = self.parameters.get(name) {
-            return Ok(value.clone());
-        }
-        match name {
-            "AWS::StackName" => return Ok(STACK_NAME.to_owned()),
-            "AWS::Region" => return Ok(REGION.to_owned()),
-            "AWS::AccountId" => return Ok(ACCOUNT.to_owned()),
-            "AWS::Partition" => return Ok("aws".to_owned()),
-            _ => {}
-        }
-        match self.type_of(name)? {
-            "AWS::SQS::Queue" => Ok(self.queue_url(&self.name_of(name)?)),
-            // Without the six letters that Secrets Manager puts behind the name.
-            "AWS::SecretsManager::Secret" => {
-                Ok(format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{}", self.name_of(name)?))
-            }
-            _ => self.name_of(name),
-        }
-    }
-
-    fn attribute(&self, argument: &Json) -> Result<String, TemplateError> {
-        let path = match argument {
-            Json::String(path) => path.clone(),
-            Json::Array(parts) => parts.iter().filter_map(Json::as_str).collect::<Vec<_>>().join("."),
-            _ => String::new(),
-        };
-        let (name, attribute) = path.split_once('.').unwrap_or((path.as_str(), ""));
-        let physical = self.name_of(name)?;
-        match (self.type_of(name)?, attribute) {
-            ("AWS::SQS::Queue", "Arn") => Ok(format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{physical}")),
-            ("AWS::SQS::Queue", "QueueName") => Ok(physical),
-            ("AWS::DynamoDB::Table", "Arn") => Ok(format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{physical}")),
-            ("AWS::Logs::LogGroup", "Arn") => Ok(format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{physical}:*")),
-            ("AWS::Serverless::Function", "Arn") => {
-                Ok(format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{physical}"))
-            }
-            (kind, _) => Err(TemplateError(format!("{path} of {kind} cannot be resolved on one machine"))),
-        }
-    }
-
-    fn substitute(&self, argument: &Json) -> Result<String, TemplateError> {
-        let text =
-            argument.as_str().ok_or_else(|| TemplateError("Fn::Sub with a list cannot be resolved".to_owned()))?;
-        let mut resolved = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) =
-                after.split_once('}').ok_or_else(|| TemplateError(format!("unclosed variable in {text}")))?;
-            resolved.push_str(before);
-            let value = if self.root["Resources"].get(name.split('.').next().unwrap_or_default()).is_some()
-                && name.contains('.')
-            {
-                self.attribute(&Json::String(name.to_owned()))?
-            } else {
-                self.reference(&Json::String(name.to_owned()))?
-            };
-            resolved.push_str(&value);
-            rest = after;
-        }
-        resolved.push_str(rest);
-        Ok(resolved)
-    }
-
     fn type_of(&self, resource: &str) -> Result<&str, TemplateError> {
         let kind = self.root["Resources"][resource]["Type"].as_str();
         kind.ok_or_else(|| TemplateError(format!("there is no resource or parameter {resource}")))
@@ -303,11 +219,16 @@ mod tests {
     const SMALL: &str = r#"
 Parameters:
   Days: {Type: Number, Default: 30}
+Conditions:
+  IsLong: !Not [!Equals [!Ref Days, 30]]
+  IsLongAndNamed: !And [!Condition IsLong, !Equals [!Join ['', [a, b]], ab]]
 Resources:
   Q:
     Type: AWS::SQS::Queue
     Properties:
       QueueName: !Sub "${AWS::StackName}-q"
+      Tags: [!If [IsLong, long, !Ref AWS::NoValue], !If [IsLongAndNamed, named, short]]
+      KmsMasterKeyId: !If [IsLong, key, !Ref AWS::NoValue]
       RedrivePolicy: {deadLetterTargetArn: !GetAtt D.Arn, maxReceiveCount: 5}
   D: {Type: AWS::SQS::Queue}
   F:
@@ -315,6 +236,7 @@ Resources:
     Properties:
       Environment: {Variables: {URL: !Ref Q, DAYS: !Ref Days}}
       Odd: !If [A, 1, 2]
+      Odder: !Select [0, [1]]
 "#;
 
     fn template() -> Template {
@@ -341,7 +263,19 @@ Resources:
     }
 
     #[test]
+    fn conditions_choose_and_what_has_no_value_is_left_out() {
+        let queue = |overrides: &[(&str, &str)], property: &str| {
+            Template::read(SMALL, overrides, "").unwrap().property("Q", property).unwrap()
+        };
+        assert_eq!(queue(&[], "Tags"), Some(serde_json::json!(["short"])));
+        assert_eq!(queue(&[], "KmsMasterKeyId"), None);
+        assert_eq!(queue(&[("Days", "31")], "Tags"), Some(serde_json::json!(["long", "named"])));
+        assert_eq!(queue(&[("Days", "31")], "KmsMasterKeyId"), Some(serde_json::json!("key")));
+    }
+
+    #[test]
     fn what_cannot_be_resolved_is_an_error() {
         assert!(template().property("F", "Odd").is_err());
+        assert!(template().property("F", "Odder").is_err());
     }
 }
