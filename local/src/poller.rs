@@ -115,7 +115,8 @@ impl Poller {
                 return;
             }
         };
-        let response = deliver::handle(&self.services, event).await;
+        let deadline = self.services.clock.moment() + Duration::from_secs(self.source.timeout_seconds);
+        let response = deliver::handle(&self.services, event, deadline).await;
         let failed: HashSet<_> =
             response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
         let done =

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 const VALUES_PER_LINE_MAX: usize = 100;
 
 /// Every metric there is.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     Counter::EventsAccepted.name(),
     Counter::AttemptsSucceeded.name(),
     Counter::AttemptsFailed.name(),
@@ -22,12 +22,16 @@ pub const NAMES: [&str; 7] = [
     Counter::EndpointsDisabled.name(),
     ATTEMPT_DURATION,
     ACCEPT_TO_FIRST_ATTEMPT,
+    BACKLOG_LATENESS,
 ];
 
 /// How long attempts took, in milliseconds.
 const ATTEMPT_DURATION: &str = "AttemptDuration";
 /// How long events waited from their acceptance until their first request began, in milliseconds.
 const ACCEPT_TO_FIRST_ATTEMPT: &str = "AcceptToFirstAttempt";
+
+/// By how many seconds the look at a backlog was late that was the latest, once for every run of the sweeper that found one.
+const BACKLOG_LATENESS: &str = "BacklogLateness";
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,7 @@ struct Tally {
     counts: [usize; Counter::ALL.len()],
     durations_ms: Vec<u64>,
     waits_ms: Vec<u64>,
+    lateness_seconds: Option<i64>,
 }
 
 impl Metrics {
@@ -101,6 +106,15 @@ impl Metrics {
             tally.durations_ms.push(u64::from(duration_ms));
             tally.waits_ms.extend(waited_ms);
         });
+    }
+
+    /// Measures by how many seconds the look at a backlog is late that is the latest; where none is, nothing.
+    pub fn backlog_lateness(&self, seconds: i64) {
+        if seconds > 0 {
+            self.change(|tally| {
+                tally.lateness_seconds = Some(tally.lateness_seconds.map_or(seconds, |most| most.max(seconds)));
+            });
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Tally)) {
@@ -130,6 +144,7 @@ impl Metrics {
 fn lines(namespace: &str, tally: &Tally, now: Timestamp) -> Vec<Value> {
     let counts = Counter::ALL.into_iter().zip(tally.counts).filter(|(_, count)| *count > 0);
     let mut counts: Vec<_> = counts.map(|(counter, count)| (counter.name(), "Count", json!(count))).collect();
+    counts.extend(tally.lateness_seconds.map(|seconds| (BACKLOG_LATENESS, "Seconds", json!(seconds))));
     let mut durations = tally.durations_ms.chunks(VALUES_PER_LINE_MAX);
     let mut waits = tally.waits_ms.chunks(VALUES_PER_LINE_MAX);
     let mut lines = Vec::new();
@@ -217,6 +232,6 @@ mod tests {
     #[test]
     fn every_name_is_listed_once() {
         let names: std::collections::BTreeSet<_> = NAMES.into_iter().collect();
-        assert_eq!(names.len(), Counter::ALL.len() + 2);
+        assert_eq!(names.len(), Counter::ALL.len() + 3);
     }
 }

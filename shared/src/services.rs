@@ -67,7 +67,7 @@ impl Services {
             config.root_key_secret_name.clone(),
             config.secrets_kms_key_id.clone(),
         );
-        let sender = Sender::new(config.addresses.clone())?;
+        let sender = Sender::new(config.addresses.clone(), clock.clone())?;
         let directory = Directory::new(store.clone());
         let metrics = Metrics::new(config.metrics_namespace.clone());
         Ok(Self { config, clock, store, queues, secrets, sender, directory, metrics })

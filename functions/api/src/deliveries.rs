@@ -1,6 +1,6 @@
 //! The routes of delivery logs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::domain::api_key::Permission;
 use shared::domain::attempt::{Attempt, Outcome, Trigger};
-use shared::domain::delivery::{Delivery, DeliveryStatus};
+use shared::domain::delivery::{Delivery, DeliveryStatus, WaitingFor};
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
@@ -18,8 +18,10 @@ use shared::domain::payload::body;
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::domain::validation::Fields;
 use shared::pipeline::replay::retry;
+use shared::services::Services;
 use shared::store::cursor;
 use shared::store::deliveries::StoredDelivery;
+use shared::store::flows::Flow;
 use shared::store::items::StoredEvent;
 use shared::store::scan::{Order, Window};
 
@@ -53,6 +55,7 @@ pub(crate) struct DeliveryView {
     attempts: Vec<AttemptView>,
     #[serde(with = "rfc3339_option")]
     next_attempt_at: Option<Timestamp>,
+    waiting_for: Option<WaitingFor>,
     #[serde(with = "rfc3339")]
     created_at: Timestamp,
     #[serde(with = "rfc3339")]
@@ -73,15 +76,20 @@ struct AttemptView {
     response_body: String,
 }
 
-impl From<Delivery> for DeliveryView {
-    fn from(delivery: Delivery) -> Self {
+impl DeliveryView {
+    /// A delivery, given its endpoint's flow, if it has one: it waits until that is looked at, if that is later than its own time.
+    pub(crate) fn new(delivery: Delivery, flow: Option<&Flow>, now: Timestamp) -> Self {
+        let is_unhealthy = flow.is_some_and(|flow| flow.health.is_unhealthy(now));
+        let waiting_for = delivery.waiting_for(is_unhealthy, now);
+        let looked_at = flow.and_then(|flow| flow.next_at);
         Self {
             endpoint_id: delivery.endpoint_id,
             event_id: delivery.event_id,
             event_type: delivery.event_type,
             status: delivery.status,
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
-            next_attempt_at: delivery.next_attempt_at,
+            next_attempt_at: delivery.next_attempt_at.map(|due| looked_at.map_or(due, |at| at.max(due))),
+            waiting_for,
             created_at: delivery.created_at,
             updated_at: delivery.updated_at,
             payload: None,
@@ -146,10 +154,11 @@ pub(crate) async fn list(
     };
     let names: Vec<_> = page.entries.iter().map(|stored| (caller.scope(), stored.delivery.event_id)).collect();
     let events = if with_payload.is_some() { services.store.events(&names).await? } else { HashMap::new() };
+    let flows = flows_of(services, page.entries.iter().map(|stored| &stored.delivery)).await?;
     Ok(respond::page(page.map(|stored| {
         let event = events.get(&stored.delivery.event_id);
         let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint));
-        DeliveryView { payload, ..DeliveryView::from(stored.delivery) }
+        DeliveryView { payload, ..DeliveryView::new(stored.delivery, flows.get(&endpoint.id), now) }
     })))
 }
 
@@ -171,7 +180,7 @@ pub(crate) async fn retry_one(
         }
         let now = api.services.clock.now();
         let stored = api.services.store.delivery(endpoint.id, event_id, now).await?.ok_or(NO_DELIVERY)?;
-        retry(&api.services, &stored).await?;
+        retry(&api.services, &endpoint, &stored).await?;
         Ok(respond::data(StatusCode::ACCEPTED, RetriedView { endpoint_id: endpoint.id, event_id }))
     };
     idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, retried).await
@@ -191,8 +200,22 @@ pub(crate) async fn show(
         tokio::try_join!(store.delivery(endpoint.id, event_id, now), store.event(caller.scope(), event_id, now))?;
     let delivery = delivery.ok_or(NO_DELIVERY)?.delivery;
     let payload = event.as_ref().and_then(|event| payload(event, &delivery, &endpoint));
-    let view = DeliveryView { payload, ..DeliveryView::from(delivery) };
+    let flows = flows_of(&api.services, std::iter::once(&delivery)).await?;
+    let view = DeliveryView { payload, ..DeliveryView::new(delivery, flows.get(&endpoint.id), now) };
     Ok(respond::data(StatusCode::OK, view))
+}
+
+/// The flows of the endpoints for which any of these deliveries waits.
+///
+/// # Errors
+/// When AWS does not answer.
+pub(crate) async fn flows_of(
+    services: &Services,
+    deliveries: impl Iterator<Item = &Delivery>,
+) -> Result<HashMap<EndpointId, Flow>, ApiError> {
+    let waiting = deliveries.filter(|delivery| delivery.status == DeliveryStatus::Pending);
+    let endpoints: BTreeSet<_> = waiting.map(|delivery| delivery.endpoint_id).collect();
+    Ok(services.store.flows(&endpoints.into_iter().collect::<Vec<_>>()).await?)
 }
 
 const NO_DELIVERY: ApiError = ApiError::NotFound("delivery");

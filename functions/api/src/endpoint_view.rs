@@ -12,6 +12,8 @@ use shared::domain::retry::RetryPolicy;
 use shared::domain::signature::Signature;
 use shared::domain::time::{rfc3339, rfc3339_option};
 
+use crate::endpoint_health::HealthView;
+
 /// An endpoint as callers see it; with its secret where that is shown.
 #[derive(Serialize)]
 pub(crate) struct EndpointView {
@@ -31,6 +33,7 @@ pub(crate) struct EndpointView {
     retry: RetryPolicy,
     timeout_seconds: u32,
     signing: SigningView,
+    health: HealthView,
     version: u64,
     #[serde(with = "rfc3339")]
     created_at: Timestamp,
@@ -60,7 +63,7 @@ struct SigningView {
 }
 
 impl EndpointView {
-    pub(crate) fn new(endpoint: Endpoint, secret: Option<String>, now: Timestamp) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, secret: Option<String>, health: HealthView, now: Timestamp) -> Self {
         let previous_expires_at = endpoint.signing.previous_expires_at.filter(|until| now < *until);
         let settings = endpoint.settings;
         Self {
@@ -84,6 +87,7 @@ impl EndpointView {
                 created_at: endpoint.signing.created_at,
                 previous_expires_at,
             },
+            health,
             version: endpoint.version,
             created_at: endpoint.created_at,
             created_by: endpoint.created_by,

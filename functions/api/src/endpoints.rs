@@ -17,6 +17,7 @@ use shared::services::Services;
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::JsonBody;
+use crate::endpoint_health::{self, HealthView};
 use crate::endpoint_view::EndpointView;
 use crate::error::ApiError;
 use crate::idempotent::{self, Owner, ShownSecret};
@@ -34,7 +35,8 @@ pub(crate) async fn create(
         let new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
         match endpoints::create(&api.services, caller.scope(), caller.key.id, &new).await? {
             Created::Yes(endpoint, secret) => {
-                Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), api.services.clock.now()))
+                let now = api.services.clock.now();
+                Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
             }
             Created::LimitReached => Err(LIMIT_REACHED),
             Created::UidTaken => Err(UID_TAKEN),
@@ -61,8 +63,13 @@ pub(crate) async fn put(
     let put = endpoints::put(&api.services, caller.scope(), &uid, &new, expected_version, caller.key.id);
     let now = api.services.clock.now();
     match put.await? {
-        Put::Created(endpoint, secret) => Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), now)),
-        Put::Replaced(endpoint) => Ok(answer(StatusCode::OK, *endpoint, None, now)),
+        Put::Created(endpoint, secret) => {
+            Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
+        }
+        Put::Replaced(endpoint) => {
+            let health = endpoint_health::of_one(&api.services, endpoint.id).await?;
+            Ok(answer(StatusCode::OK, *endpoint, None, health, now))
+        }
         Put::LimitReached => Err(LIMIT_REACHED),
         Put::Stale => Err(STALE),
     }
@@ -86,7 +93,11 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     };
     let page = api.services.store.list_endpoints(caller.scope(), after, limit, keep).await?;
     let now = api.services.clock.now();
-    Ok(respond::page(page.map(|endpoint| EndpointView::new(endpoint, None, now))))
+    let mut health = endpoint_health::of(&api.services, page.entries.iter().map(|endpoint| endpoint.id)).await?;
+    Ok(respond::page(page.map(|endpoint| {
+        let health = health.remove(&endpoint.id).unwrap_or_default();
+        EndpointView::new(endpoint, None, health, now)
+    })))
 }
 
 pub(crate) async fn show(
@@ -96,7 +107,8 @@ pub(crate) async fn show(
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EndpointsRead)?;
     let endpoint = find(&api.services, caller.scope(), &name).await?;
-    Ok(answer(StatusCode::OK, endpoint, None, api.services.clock.now()))
+    let health = endpoint_health::of_one(&api.services, endpoint.id).await?;
+    Ok(answer(StatusCode::OK, endpoint, None, health, api.services.clock.now()))
 }
 
 pub(crate) async fn change(
@@ -112,7 +124,10 @@ pub(crate) async fn change(
     let id = find_id(&api.services, caller.scope(), &name).await?;
     let changed = endpoints::change(&api.services, caller.scope(), id, &changes, expected_version, caller.key.id);
     match changed.await? {
-        Changed::Yes(endpoint) => Ok(answer(StatusCode::OK, *endpoint, None, api.services.clock.now())),
+        Changed::Yes(endpoint) => {
+            let health = endpoint_health::of_one(&api.services, id).await?;
+            Ok(answer(StatusCode::OK, *endpoint, None, health, api.services.clock.now()))
+        }
         other => Err(refused(other)),
     }
 }
@@ -169,10 +184,16 @@ pub(crate) async fn find_id(services: &Services, scope: Scope, name: &str) -> Re
     services.store.endpoint_id_of_uid(scope, name).await?.ok_or(NO_ENDPOINT)
 }
 
-fn answer(status: StatusCode, endpoint: Endpoint, secret: Option<&str>, now: Timestamp) -> Response {
+fn answer(
+    status: StatusCode,
+    endpoint: Endpoint,
+    secret: Option<&str>,
+    health: HealthView,
+    now: Timestamp,
+) -> Response {
     let etag = HeaderValue::from_str(&format!("\"{}\"", endpoint.version));
     let shown = ShownSecret { endpoint_id: endpoint.id, version: endpoint.signing.secret_version.clone() };
-    let mut response = respond::data(status, EndpointView::new(endpoint, secret.map(str::to_owned), now));
+    let mut response = respond::data(status, EndpointView::new(endpoint, secret.map(str::to_owned), health, now));
     if secret.is_some() {
         response.extensions_mut().insert(shown);
     }

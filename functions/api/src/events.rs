@@ -29,7 +29,7 @@ use shared::store::scan::{Order, Window};
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::{BatchBody, JsonBody, OptionalBody};
-use crate::deliveries::DeliveryView;
+use crate::deliveries::{DeliveryView, flows_of};
 use crate::error::{ApiError, ErrorBody};
 use crate::event_types;
 use crate::idempotent::{self, Owner};
@@ -245,6 +245,7 @@ pub(crate) async fn show(
     let names: Vec<_> = page.entries.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
     let mut found = api.services.store.deliveries(&names).await?;
     let mut view = DeliveriesView { deliveries: Vec::new(), deliveries_next_cursor: page.next_cursor };
+    let flows = flows_of(&api.services, found.values().map(|stored| &stored.delivery)).await?;
     let mut bytes = 0;
     for delivery in names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery) {
         bytes += approximate_bytes(&delivery);
@@ -252,7 +253,8 @@ pub(crate) async fn show(
             view.deliveries_next_cursor = Some(cursor::encode(&last.endpoint_id));
             break;
         }
-        view.deliveries.push(delivery.into());
+        let flow = flows.get(&delivery.endpoint_id);
+        view.deliveries.push(DeliveryView::new(delivery, flow, now));
     }
     let deliveries = view;
     Ok(respond::data(StatusCode::OK, EventView::new(stored, Some(deliveries))))

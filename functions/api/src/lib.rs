@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod cors;
 mod deliveries;
+mod endpoint_health;
 mod endpoint_view;
 mod endpoints;
 mod error;

@@ -3,21 +3,21 @@
 //! Deployed twice, once per queue; a record says which queue it came from, so both deployments are the same.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use shared::clock::Clock;
+use shared::clock::{Clock, Moment};
 use shared::config::Config;
 use shared::pipeline::deliver::{Incoming, Lane, deliver};
 use shared::queue::messages::{ATTRIBUTE_EVENT_ID, ATTRIBUTE_REQUEST_ID, ATTRIBUTE_RESEND};
 use shared::services::Services;
 
-/// Delivers a batch. Answers with partial failures: only messages that the pipeline itself failed on come back.
+/// Delivers a batch, before `deadline`. Answers with partial failures: only messages that the pipeline itself failed on come back.
 ///
 /// Repeating a batch is safe: what is on record is not done again.
-pub async fn handle(services: &Services, event: SqsEvent) -> SqsBatchResponse {
+pub async fn handle(services: &Services, event: SqsEvent, deadline: Moment) -> SqsBatchResponse {
     let records = event.records.into_iter();
     let batch = records.map(|record| incoming(record, &services.config, &services.clock)).collect();
     let mut response = SqsBatchResponse::default();
     // Boxed: the future of a whole batch is large.
-    for message_id in Box::pin(deliver(services, batch)).await {
+    for message_id in Box::pin(deliver(services, batch, deadline)).await {
         response.add_failure(message_id);
     }
     response

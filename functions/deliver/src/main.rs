@@ -11,8 +11,10 @@ async fn main() -> Result<(), Error> {
     log_for_lambda(&LambdaLogging::from_env());
     let config = Config::from_env()?;
     let services = Services::new(config, Clock::System, &aws_from_env().await?)?;
-    let handle = |event: LambdaEvent<_>| async {
-        let response = deliver::handle(&services, event.payload).await;
+    let services = &services;
+    let handle = |event: LambdaEvent<_>| async move {
+        let left = event.context.deadline().duration_since(services.clock.now().into()).unwrap_or_default();
+        let response = deliver::handle(services, event.payload, services.clock.moment() + left).await;
         services.metrics.emit(services.clock.now());
         Ok::<_, Error>(response)
     };

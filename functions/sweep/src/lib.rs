@@ -8,8 +8,10 @@ use shared::services::Services;
 /// What one run did, for whoever invokes it by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Deliveries handed to the retries queue.
-    pub queued: usize,
+    /// Backlogs woken, and replays sent on.
+    pub woken: usize,
+    /// Flows that had nothing more to do.
+    pub ended: usize,
     /// Secrets removed.
     pub secrets_removed: usize,
     /// Things that failed and are tried again at the next run.
@@ -19,5 +21,5 @@ pub struct Report {
 /// Makes one run; what the tick says plays no part. Repeating is safe.
 pub async fn handle(services: &Services, _tick: EventBridgeEvent) -> Report {
     let swept = sweep(services).await;
-    Report { queued: swept.queued, secrets_removed: swept.secrets_removed, failed: swept.failed }
+    Report { woken: swept.woken, ended: swept.ended, secrets_removed: swept.secrets_removed, failed: swept.failed }
 }

@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use jiff::Timestamp;
 use shared::clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -210,6 +211,12 @@ impl Aws {
     #[must_use]
     pub fn calls(&self) -> &CallLog {
         &self.front.calls
+    }
+
+    /// When the next queue message can be received, of those that are delayed or in flight.
+    #[must_use]
+    pub fn next_message_at(&self) -> Option<Timestamp> {
+        self.front.sqs.next_visible_at()
     }
 
     /// Makes every queue message in flight visible at once. For a start after a kill, when whoever had received them is no more;

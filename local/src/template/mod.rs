@@ -51,6 +51,8 @@ pub struct QueueSource {
     pub batch_size: i32,
     /// How many invocations run at once at the most.
     pub concurrency_max: usize,
+    /// How long one may last.
+    pub timeout_seconds: u64,
 }
 
 impl Template {
@@ -152,6 +154,10 @@ impl Template {
                 sources.push(QueueSource {
                     function: function.clone(),
                     queue_url: self.queue_url(queue_name),
+                    timeout_seconds: self
+                        .property(&function, "Timeout")?
+                        .and_then(|seconds| seconds.as_u64())
+                        .unwrap_or(3),
                     batch_size: batch_size.and_then(|text| text.parse().ok()).unwrap_or(10),
                     concurrency_max: concurrency.and_then(|text| text.parse().ok()).unwrap_or(10),
                     queue_arn,

@@ -1,11 +1,11 @@
 //! What a delivery costs: calls to AWS, by who makes them and when.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use local::aws::{Call, Service};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use shared::store::keys::{CLEANUP_SHARDS, SWEEP_SHARDS};
 use tokio::sync::Semaphore;
 
 use crate::world::{Reply, World};
@@ -36,10 +36,10 @@ async fn ten_events_cost_one_read_and_one_write_once_an_instance_is_warm() {
     let _ = world.aws.calls().take();
     send_batch(&world, 10).await;
     let calls = calls_of(&world, "DeliverEventsFunction");
-    assert_eq!(calls, named(&[("BatchGetItem", 1), ("BatchExecuteStatement", 20)]));
+    assert_eq!(calls, named(&[("BatchGetItem", 2), ("BatchExecuteStatement", 20)]));
     send_batch(&world, 1).await;
     let calls = calls_of(&world, "DeliverEventsFunction");
-    assert_eq!(calls, named(&[("BatchGetItem", 1), ("BatchExecuteStatement", 2)]));
+    assert_eq!(calls, named(&[("BatchGetItem", 2), ("BatchExecuteStatement", 2)]));
     assert_eq!(world.receiver.got("/a").len(), 12);
 }
 
@@ -61,6 +61,8 @@ async fn cold_instance_reads_each_list_and_each_signing_key_once() {
     let expected = [
         ("BatchGetItem", 1),
         ("Query", 0),
+        // The flows of the endpoints; from the second batch on they are asked for with the tenant.
+        ("BatchGetItem", 2),
         ("GetSecretValue", 0),
         ("GetSecretValue", 0),
         ("BatchExecuteStatement", 20),
@@ -85,7 +87,7 @@ async fn nothing_is_written_before_the_request() {
         calls
     };
     let (_, before) = tokio::join!(world.poll_once(), look_while_it_is_under_way);
-    assert_eq!(before, named(&[("BatchGetItem", 1), ("Query", 0), ("GetSecretValue", 0)]));
+    assert_eq!(before, named(&[("BatchGetItem", 1), ("Query", 0), ("BatchGetItem", 1), ("GetSecretValue", 0)]));
     assert_eq!(calls_of(&world, "DeliverEventsFunction"), named(&[("BatchExecuteStatement", 2)]));
 }
 
@@ -106,31 +108,39 @@ async fn batch_of_many_tenants_reads_them_with_one_call() {
         assert_eq!(world.poll_once().await, 8);
     }
     let calls = calls_of(&world, "DeliverEventsFunction");
-    assert_eq!(calls, named(&[("BatchGetItem", 8), ("BatchExecuteStatement", 16)]));
+    assert_eq!(calls, named(&[("BatchGetItem", 16), ("BatchExecuteStatement", 16)]));
 }
 
 #[tokio::test]
-async fn ten_last_retries_cost_five_reads_and_one_write() {
+async fn ten_retries_at_once_cost_as_many_calls_as_one() {
     let world = World::start().await;
-    world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 5] } })).await;
+    world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 5, 5] } })).await;
     world.receiver.reply("/a", [Reply::Status(500)]);
     send_batch(&world, 10).await;
     let first = calls_of(&world, "DeliverEventsFunction");
-    // The first failure of an endpoint is noted once, with its tenant's count.
-    let sent_and_noted = named(&[("SendMessageBatch", 10), ("TransactWriteItems", 3)]);
-    assert!(first.ends_with(&sent_and_noted), "{first:?}");
-    // The first retry makes the instance warm, the second shows the cost.
+    // The batch that sees the failures asks for one look at the backlog and sends one message for it.
+    let written_and_asked = named(&[("BatchExecuteStatement", 20), ("UpdateItem", 0), ("SendMessageBatch", 1)]);
+    assert!(first.ends_with(&written_and_asked), "{first:?}");
+    // The first round makes the instance warm, the second shows the cost.
     for _ in 0..2 {
+        world.advance_seconds(7);
         let _ = world.aws.calls().take();
-        world.advance_seconds(8);
-        assert_eq!(world.poll_once().await, 10);
+        assert_eq!(world.poll_once().await, 1);
     }
-    let mut calls = BTreeMap::new();
-    for (operation, _) in calls_of(&world, "DeliverRetriesFunction") {
-        *calls.entry(operation).or_insert(0) += 1;
-    }
-    // Tenants, events, deliveries, which endpoints fail, and who wants to hear of what failed for good; the third attempt is the last, so there is nothing to send.
-    assert_eq!(calls, BTreeMap::from([("BatchGetItem".to_owned(), 5), ("BatchExecuteStatement".to_owned(), 1)]));
+    let expected = [
+        // The tenant and the flow; then the lease.
+        ("BatchGetItem", 2),
+        ("BatchExecuteStatement", 1),
+        // What waits, from both index partitions; then the tenant, ten deliveries and their events.
+        ("Query", 0),
+        ("Query", 0),
+        ("BatchGetItem", 21),
+        ("BatchExecuteStatement", 10),
+        // The end of the lease with the next look, and its wake.
+        ("UpdateItem", 0),
+        ("SendMessageBatch", 1),
+    ];
+    assert_eq!(calls_of(&world, "DeliverRetriesFunction"), named(&expected));
 }
 
 #[tokio::test]
@@ -144,7 +154,10 @@ async fn accepting_an_event_is_one_send_and_with_a_known_key_nothing_else() {
     assert_eq!(calls_of(&world, "ApiFunction"), named(&[("SendMessage", 0)]));
     let keyed = json!({ "type": "a", "data": {}, "idempotency_key": "k" });
     world.api.post("/v1/events", keyed.clone()).await.expect(202);
-    assert_eq!(calls_of(&world, "ApiFunction"), named(&[("PutItem", 0), ("SendMessage", 0), ("UpdateItem", 0)]));
+    assert_eq!(
+        calls_of(&world, "ApiFunction"),
+        named(&[("PutItem", 0), ("SendMessage", 0), ("BatchExecuteStatement", 1)])
+    );
     world.api.post("/v1/events", keyed).await.expect(202);
     assert_eq!(calls_of(&world, "ApiFunction"), named(&[("PutItem", 0)]));
 }
@@ -159,7 +172,7 @@ async fn idle_stack_is_asked_by_nobody_but_the_sweeper() {
     world.sweep().await;
     let calls: Vec<Call> = world.aws.calls().take();
     assert!(calls.iter().all(|call| call.identity == "SweepFunction" && call.operation == "Query"), "{calls:?}");
-    assert_eq!(calls.len(), usize::from(shared::store::keys::DUE_SHARDS));
+    assert_eq!(calls.len(), usize::from(SWEEP_SHARDS + CLEANUP_SHARDS));
 }
 
 /// What one delivered event takes, on average over a hundred: of the size that people send, to one endpoint that answers 200, an instance that is warm.

@@ -133,7 +133,7 @@ async fn survive(kill: Kill) {
     world.run_until_rest().await;
 
     assert_eq!(work.records(&world).await, Work::undisturbed(), "{kill:?}");
-    assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
+    assert_eq!((world.queued().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
     let (well, down) = (work.requests(&world, "/well"), work.requests(&world, "/down"));
     assert!(well.iter().all(|count| (1..=2).contains(count)), "{kill:?}: {well:?}");
     assert!(down.iter().all(|count| (3..=4).contains(count)), "{kill:?}: {down:?}");
@@ -192,7 +192,7 @@ async fn news_survive(kill: Kill) -> u32 {
     assert_eq!(told(&endpoints[1]), ["delivery.failed"], "{kill:?}");
     let gone = world.api.get(&format!("/v1/endpoints/{}", endpoints[0])).await.expect(200);
     assert_eq!(gone["status"], "disabled", "{kill:?}");
-    assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
+    assert_eq!((world.queued().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
     calls
 }
 
@@ -274,7 +274,7 @@ async fn with_40_of_50_deliveries_on_record_only_the_rest_is_sent_again() {
     for endpoint in &endpoints {
         assert!(succeeded_once(&client, endpoint, &event).await);
     }
-    assert_eq!(world.backlog().await, 0);
+    assert_eq!(world.queued().await, 0);
 }
 
 /// A retry that only the sweeper wakes, and the secret of a deleted endpoint.
@@ -286,7 +286,7 @@ async fn sweeper_survives(kill: Kill) -> u32 {
     world.settle().await;
     let gone = world.endpoint("/gone", json!({})).await;
     world.api.delete(&format!("/v1/endpoints/{gone}")).await.expect(204);
-    let due = world.next_due().await.unwrap();
+    let due = world.waiting().await[0];
     world.advance_seconds(u64::try_from(due.as_second() - world.clock.now().as_second() - 30).unwrap());
     let _ = world.aws.calls().take();
     kill.arm(&world);
@@ -294,16 +294,16 @@ async fn sweeper_survives(kill: Kill) -> u32 {
     let calls = calls_of(&world.aws.calls().take(), "SweepFunction");
     world.aws.faults().clear();
     world.restart_functions().await;
-    world.run_minutes(5).await;
+    world.run(5 * 60).await;
     // A removal that failed is tried again after an hour.
     world.advance_seconds(3_600);
-    world.run_minutes(1).await;
+    world.run(60).await;
 
     let delivery = world.delivery(&endpoint, &event).await;
     assert_eq!(delivery["status"], "succeeded", "{kill:?}");
     assert_eq!(delivery["attempts"].as_array().unwrap().len(), 2, "{kill:?}");
     assert_eq!(world.receiver.got("/a").len(), 2, "{kill:?}");
-    assert_eq!(world.backlog().await, 0, "{kill:?}");
+    assert_eq!(world.queued().await, 0, "{kill:?}");
     assert_eq!(world.endpoint_secrets().await, 1, "{kill:?}");
     calls
 }

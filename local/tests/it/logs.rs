@@ -58,8 +58,9 @@ async fn fill(world: &World, endpoint: &str, count: usize) {
                 error: None,
                 duration_ms: 12,
                 response_body: "ok".to_owned(),
+                counted: true,
             }];
-            insert_delivery(&delivery, at, plus_seconds(now, 86_400)).unwrap()
+            insert_delivery(&delivery, plus_seconds(now, 86_400)).unwrap()
         })
         .collect();
     for result in world.services.store.record(&writes).await {

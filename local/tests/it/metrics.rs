@@ -8,20 +8,20 @@ use shared::config::Config;
 use shared::metrics::NAMES;
 use shared::services::Services;
 
-use crate::samples::{ENDPOINT, TENANT, sample};
+use crate::samples::{TENANT, sample, wake_of};
 use crate::world::{Reply, World};
 
-/// Deliver's services with metrics switched on, which the local stack has not.
-async fn measured(world: &World, aws: &Aws) -> Services {
+/// A function's services with metrics switched on, which the local stack has not.
+async fn measured(world: &World, aws: &Aws, function: &str) -> Services {
     let config = Config { metrics_namespace: Some("Outhook/outhook".to_owned()), ..world.services.config.clone() };
-    let aws = sdk_config(aws.endpoint_url(), "DeliverEventsFunction").await;
+    let aws = sdk_config(aws.endpoint_url(), function).await;
     Services::new(config, world.clock.clone(), &aws).unwrap()
 }
 
 /// Delivers a batch as Lambda hands it over; what was measured in it.
 async fn deliver(world: &World, services: &Services, batch: &str) -> Vec<Value> {
     let batch = batch.replace(TENANT, &world.demo.tenant_id.to_string());
-    let response = deliver::handle(services, serde_json::from_str(&batch).unwrap()).await;
+    let response = deliver::handle(services, serde_json::from_str(&batch).unwrap(), world.deadline()).await;
     assert!(response.batch_item_failures.is_empty());
     services.metrics.take(world.clock.now())
 }
@@ -44,7 +44,7 @@ fn values(line: &Value) -> Value {
 #[tokio::test]
 async fn batch_says_in_one_line_what_was_accepted_attempted_and_how_long_it_waited() {
     let world = World::start().await;
-    let services = measured(&world, &world.aws).await;
+    let services = measured(&world, &world.aws, "DeliverEventsFunction").await;
     let policy = json!({ "retry": { "max_attempts": 2, "schedule_seconds": [5] } });
     let endpoint = world.endpoint("/a", policy).await;
     world.receiver.reply("/a", [Reply::Status(500), Reply::Status(410)]);
@@ -64,8 +64,9 @@ async fn batch_says_in_one_line_what_was_accepted_attempted_and_how_long_it_wait
     assert_eq!(deliver(&world, &services, &again).await, [json!(null); 0]);
 
     // The receiver is gone: the delivery fails for good, and the endpoint is disabled.
-    let retry = sample("sqs-retries.json").replace(ENDPOINT, &endpoint);
-    let last = deliver(&world, &services, &retry).await;
+    world.advance_seconds(7);
+    let services = measured(&world, &world.aws, "DeliverRetriesFunction").await;
+    let last = deliver(&world, &services, &wake_of(&world, &endpoint).await).await;
     let expected = json!({ "AttemptsFailed": 1, "AttemptDuration": 1, "DeliveriesFailed": 1, "EndpointsDisabled": 1 });
     assert_eq!(last.iter().map(values).collect::<Vec<_>>(), [expected]);
 }

@@ -27,7 +27,7 @@ async fn deliveries_wait_for_secrets_manager_and_none_fails() {
     for n in 0..5 {
         events.push(world.send("a", json!({ "n": n })).await);
     }
-    world.run_minutes(30).await;
+    world.run(30 * 60).await;
     for event in &events {
         let delivery = world.delivery(&endpoint, event).await;
         assert_eq!(
@@ -64,9 +64,9 @@ async fn everything_arrives_after(service: Service, fault: Fault) {
     take_down(&world, service, fault);
     let sent = world.send_message(&world.message("a", json!({})).to_string()).await;
     events.push(shared::domain::id::EventId::derived_from_message(world.clock.now(), &sent).to_string());
-    world.run_minutes(30).await;
+    world.run(30 * 60).await;
     world.aws.faults().clear();
-    world.run_minutes(10).await;
+    world.run(10 * 60).await;
     for event in &events {
         let delivery = world.delivery(&endpoint, event).await;
         assert_eq!(delivery["status"], "succeeded", "{service:?} {fault:?}");
@@ -77,7 +77,7 @@ async fn everything_arrives_after(service: Service, fault: Fault) {
     got.sort_unstable();
     got.dedup();
     assert_eq!(got.len(), events.len(), "{service:?} {fault:?}");
-    assert_eq!((world.backlog().await, world.dead_letters().await), (0, vec![]), "{service:?} {fault:?}");
+    assert_eq!((world.queued().await, world.dead_letters().await), (0, vec![]), "{service:?} {fault:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,7 +98,7 @@ async fn retries_come_on_though_the_queue_takes_no_message_for_ten_minutes() {
     let endpoint = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 5] } })).await;
     let event = world.send("a", json!({})).await;
     take_down(&world, Service::Sqs, Fault::Unavailable);
-    world.run_minutes(10).await;
+    world.run(10 * 60).await;
     let delivery = world.delivery(&endpoint, &event).await;
     assert_eq!((&delivery["status"], delivery["attempts"].as_array().unwrap().len()), (&json!("pending"), 1));
     world.aws.faults().clear();

@@ -82,7 +82,7 @@ async fn deliver_with_a_panic_at(world: &World, services: &Services, line: &'sta
     // While there is one subscriber only, whichever test's thread first comes by a line decides for all whether anybody wants it.
     let _other = Dispatch::new(PanicsAt { line: "", value: String::new() });
     let _subscribed = tracing::subscriber::set_default(PanicsAt { line, value: value.to_owned() });
-    let response = deliver::handle(services, batch(world, 1)).await;
+    let response = deliver::handle(services, batch(world, 1), world.deadline()).await;
     response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
 }
 
@@ -104,7 +104,7 @@ async fn panic_over_one_message_brings_back_that_message_alone() {
         // The queue hands it over again, to an instance without the fault.
         let aws = sdk_config(world.aws.endpoint_url(), "DeliverEventsFunction").await;
         let fresh = Services::new(services.config.clone(), world.clock.clone(), &aws).unwrap();
-        assert!(deliver::handle(&fresh, batch(&world, 2)).await.batch_item_failures.is_empty());
+        assert!(deliver::handle(&fresh, batch(&world, 2), world.deadline()).await.batch_item_failures.is_empty());
         assert_eq!(on_record().await.len(), 10, "after {line}");
     }
 }

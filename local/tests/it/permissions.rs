@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use http::StatusCode;
 use local::aws::{Aws, AwsOptions, Call, Fault, FaultRule, Grant, Service};
@@ -136,7 +137,7 @@ async fn walk(world: &World) {
     }
     send_again(world, &event).await;
     root.delete(&tenant).await.expect(204);
-    world.run_minutes(3).await;
+    world.run(3 * 60).await;
     // A message that comes a second time, and a large fan-out.
     world.aws.faults().duplicate_messages(true);
     let large = world.tenant_with(json!({ "name": "Large", "max_endpoints": 30 })).await;
@@ -151,7 +152,6 @@ async fn walk(world: &World) {
 }
 
 /// Endpoints that begin to fail, get slow, and are well again, in either lane; and somebody who wants to hear of deliveries that failed for good.
-/// The slow one is waited for: three seconds.
 async fn fall_ill_and_recover(world: &World) {
     let client = world.other_tenant().await;
     world.endpoint_of(&client, "/ops", json!({ "event_types": ["delivery.failed"] })).await;
@@ -181,6 +181,28 @@ async fn fall_ill_and_recover(world: &World) {
         client.get("/v1/events?event_type=moody&limit=1").await.expect(200)[0]["id"].as_str().unwrap().to_owned();
     client.post(&format!("/v1/events/{moody}/replay"), json!({})).await.expect(202);
     world.settle().await;
+    give_up(world).await;
+}
+
+/// An endpoint that is disabled after six days of failures, and nobody can be told of it at once.
+async fn give_up(world: &World) {
+    let client = &world.other_tenant().await;
+    world.receiver.reply("/doomed", [Reply::Status(500)]);
+    world.endpoint_of(client, "/told", json!({ "event_types": ["endpoint.disabled"] })).await;
+    let once = json!({ "event_types": ["doomed"], "retry": { "max_attempts": 1 } });
+    world.endpoint_of(client, "/doomed", once).await;
+    let doomed = async || {
+        client.post("/v1/events", json!({ "type": "doomed", "data": {} })).await.expect(202);
+        world.settle().await;
+    };
+    doomed().await;
+    world.run(6 * 86_400).await;
+    let rule = FaultRule::once(Service::Sqs, "SendMessage", Fault::Unavailable);
+    let identity = Some("DeliverRetriesFunction".to_owned());
+    world.aws.faults().inject(FaultRule { times: 3, identity, ..rule });
+    doomed().await;
+    world.run(600).await;
+    assert_eq!(world.receiver.got("/told").len(), 1);
 }
 
 /// What is left for the sweeper: a key whose overlap is over, and a replay whose message got lost.
@@ -194,7 +216,7 @@ async fn heal(world: &World) {
     let range = json!({ "since": "2026-11-19T00:00:00Z" });
     world.api.post(&format!("/v1/endpoints/{rotated}/replay"), range).await.expect(202);
     world.queues.purge_queue().queue_url(&world.services.config.retries_queue_url).send().await.unwrap();
-    world.run_minutes(5).await;
+    world.run(5 * 60).await;
 }
 
 /// An instance of the API that has not made the endpoint itself has to read its secret.
@@ -250,7 +272,7 @@ async fn send_again(world: &World, event: &str) {
     assert_eq!(replayed.status, 202, "{}", replayed.body);
     let range = json!({ "since": "2026-11-19T00:00:00Z", "status": ["failed", "succeeded"] });
     let replay = world.api.post("/v1/endpoints/well/replay", range).await.expect(202);
-    world.run_minutes(5).await;
+    world.run(5 * 60).await;
     world.api.get(&format!("/v1/replays/{}", replay["id"].as_str().unwrap())).await.expect(200);
     for query in ["status=failed", "event_type=a", "sort_by=-status", "include=payload"] {
         world.api.get(&format!("/v1/endpoints/well/deliveries?{query}")).await.expect(200);
@@ -309,7 +331,8 @@ async fn embedded_services_refuse_what_a_role_does_not_allow() {
     deliver.retain(|grant| grant.action != "dynamodb:BatchGetItem");
     aws.enforce(roles);
     let services = function(&template, "DeliverEventsFunction", &Clock::System, aws.endpoint_url()).await.unwrap();
-    let response = deliver::handle(&services, serde_json::from_str(&sample("sqs.json")).unwrap()).await;
+    let deadline = services.clock.moment() + Duration::from_secs(60);
+    let response = deliver::handle(&services, serde_json::from_str(&sample("sqs.json")).unwrap(), deadline).await;
     assert_eq!(response.batch_item_failures.len(), 1);
     let refused = aws.refused();
     assert_eq!(refused.len(), 1);

@@ -151,7 +151,7 @@ async fn one_line_says_where_everything_is_and_sigterm_ends_it_well() {
 #[tokio::test]
 async fn sigterm_finishes_the_request_in_hand_and_records_it() {
     let data = tempfile::tempdir().unwrap();
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start(shared::clock::Clock::System).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     receiver.reply("/a", [Reply::Gate(std::sync::Arc::clone(&gate), 200), Reply::Status(500)]);
     let outhook = Outhook::start(Some(data.path())).await;
@@ -171,7 +171,7 @@ async fn sigterm_finishes_the_request_in_hand_and_records_it() {
 #[tokio::test]
 async fn killed_with_deliveries_pending_everything_arrives_after_a_restart() {
     let data = tempfile::tempdir().unwrap();
-    let receiver = Receiver::start().await;
+    let receiver = Receiver::start(shared::clock::Clock::System).await;
     receiver.reply("/a", [Reply::Status(500)]);
     let outhook = Outhook::start(Some(data.path())).await;
     let before = outhook.banner.clone();

@@ -188,7 +188,7 @@ async fn operator_sets_the_schedule_of_endpoints_that_have_none_of_their_own() {
     assert_eq!(world.delivery(&endpoint, &event).await["status"], "failed");
 }
 
-/// Scenarios 3 and 4 among them. The receivers are waited for: one second each, side by side.
+/// Scenarios 3 and 4 among them.
 #[tokio::test]
 async fn answers_that_never_come_or_never_end_are_cut_and_on_record_once() {
     let world = World::start().await;
@@ -300,32 +300,37 @@ async fn event_for_a_paused_endpoint_is_on_record_as_skipped_and_never_sent() {
 }
 
 #[tokio::test]
-async fn message_for_an_attempt_counts_once_however_often_it_is_there() {
+async fn wake_counts_once_however_often_it_is_there_and_an_old_one_not_at_all() {
     let world = World::start().await;
     let endpoint = world.endpoint("/a", json!({})).await;
     world.receiver.reply("/a", [Reply::Status(500)]);
     let event = world.send("a", json!({})).await;
     world.settle().await;
-    let message = |event: &str, attempt: u32| {
+    let id = endpoint.parse().unwrap();
+    let token = world.services.store.flows(&[id]).await.unwrap()[&id].token.clone().unwrap();
+    world.lose_retries().await;
+    let wake = |endpoint: &str, token: &str| {
         let scope = json!({ "tenant_id": world.demo.tenant_id, "mode": "live" });
-        let attempt = json!({ "endpoint_id": endpoint, "event_id": event, "attempt": attempt, "trigger": "automatic" });
-        let mut message = json!({ "kind": "attempt", "scope": scope });
-        message.as_object_mut().unwrap().extend(attempt.as_object().unwrap().clone());
-        message.to_string()
+        json!({ "kind": "wake", "scope": scope, "endpoint_id": endpoint, "token": token }).to_string()
     };
-    for body in [message(&event, 2), message(&event, 2), message(&event, 1), message(&event, 3)] {
+    world.advance_seconds(7);
+    // Nothing is known of the last one; it is no poison either.
+    let nobody = "ep_01HF7YAT004G2081040G208104";
+    for body in [wake(&endpoint, &token), wake(&endpoint, &token), wake(&endpoint, "another"), wake(nobody, &token)] {
         world.send_retry(&body).await;
     }
-    // Nothing is known of this one; it is no poison either.
-    world.send_retry(&message("evt_01HF7YAT004G2081040G208104", 2)).await;
-    assert_eq!(world.poll_once().await, 5);
+    assert_eq!(world.poll_once().await, 4);
     assert_eq!(world.receiver.got("/a").len(), 2);
-    let delivery = world.delivery(&endpoint, &event).await;
-    assert_eq!(delivery["attempts"].as_array().unwrap().len(), 2);
+    // It has been used: a message that comes again asks for nothing.
+    world.send_retry(&wake(&endpoint, &token)).await;
+    world.advance_seconds(400);
+    let _ = world.aws.calls().take();
+    assert_eq!(world.poll_once().await, 1 + 1);
+    assert_eq!(world.receiver.got("/a").len(), 3);
+    assert_eq!(world.delivery(&endpoint, &event).await["attempts"].as_array().unwrap().len(), 3);
     assert_eq!(world.dead_letters().await, vec![]);
 }
 
-/// The receiver is waited for: one second.
 #[tokio::test]
 async fn record_says_in_which_phase_a_time_limit_was_missed() {
     let world = World::start().await;
@@ -334,7 +339,10 @@ async fn record_says_in_which_phase_a_time_limit_was_missed() {
     let url = format!("https://{}/", silent.local_addr().unwrap());
     let endpoint = world.endpoint("/x", json!({ "url": url, "timeout_seconds": 1 })).await;
     let event = world.send("a", json!({})).await;
-    world.settle().await;
+    tokio::select! {
+        () = world.settle() => {}
+        _ = world.receiver.let_time_pass() => {}
+    }
     assert_error(&world.delivery(&endpoint, &event).await, "timeout: TLS: ");
     drop(silent);
 }

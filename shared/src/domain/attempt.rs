@@ -59,9 +59,9 @@ impl Outcome {
     }
 }
 
-/// What the sender saw of one request.
+/// What came of sending one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct SendResult {
     /// The receiver's answer, or why there is none.
     pub result: Result<Response, Failure>,
     /// From the start of the request to its end, in milliseconds.
@@ -107,9 +107,33 @@ pub struct Attempt {
     /// The first bytes of the response body, printable; empty if there was none.
     #[serde(default)]
     pub response_body: String,
+    /// Whether it is one of the attempts that the endpoint's retry policy allows. Manual ones are not, and those that were given up early.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub counted: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Attempt {
+    /// Whether it is one of the attempts that the endpoint's retry policy allows.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    /// Whether somebody asked for it.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        self.trigger == Trigger::Manual
+    }
+
     /// Whether the receiver answered that it is gone for good.
     #[must_use]
     pub fn says_gone(&self) -> bool {
@@ -120,9 +144,9 @@ impl Attempt {
 /// The status with which a receiver says that it is gone for good (RFC 9110, 15.5.11).
 const GONE: u16 = 410;
 
-/// What an answer means for the delivery and the endpoint.
+/// What an attempt means for the delivery and the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct AttemptOutcome {
     /// What goes on record.
     pub attempt: Attempt,
     /// What it says about the next attempt, if there is to be one.
@@ -131,43 +155,55 @@ pub struct Verdict {
     pub gone: bool,
 }
 
-/// Judges an answer to a request that began at `at` and ended at `now`. Only 2xx is success; redirects are failures and not followed.
+impl AttemptOutcome {
+    /// Of a request that was given up after `seconds`, before the endpoint's own time limit was over: it goes on record and counts for nothing.
+    #[must_use]
+    pub fn given_up_early(mut self, seconds: u32) -> Self {
+        let attempt = &mut self.attempt;
+        attempt.counted = false;
+        attempt.error = Some(format!(
+            "no answer within {seconds} s; the request is made again with the endpoint's whole time limit, and this one does not count"
+        ));
+        self
+    }
+}
+
+/// Classifies what came of a request that began at `at` and ended at `now`. Only 2xx is success; redirects are failures and not followed.
 #[must_use]
-pub fn judge(answer: Answer, trigger: Trigger, at: Timestamp, now: Timestamp) -> Verdict {
-    let duration_ms = answer.duration_ms;
-    match answer.result {
-        Err(failure) => Verdict {
-            attempt: Attempt {
-                at,
-                trigger,
-                outcome: failure.outcome,
-                status_code: None,
-                error: Some(failure.message),
-                duration_ms,
-                response_body: String::new(),
-            },
+pub fn classify(sent: SendResult, trigger: Trigger, at: Timestamp, now: Timestamp) -> AttemptOutcome {
+    let attempt = Attempt {
+        at,
+        trigger,
+        outcome: Outcome::Succeeded,
+        status_code: None,
+        error: None,
+        duration_ms: sent.duration_ms,
+        response_body: String::new(),
+        counted: trigger != Trigger::Manual,
+    };
+    match sent.result {
+        Err(failure) => AttemptOutcome {
+            attempt: Attempt { outcome: failure.outcome, error: Some(failure.message), ..attempt },
             hint: RetryHint::default(),
             gone: false,
         },
         Ok(response) => {
             let status = response.status;
-            let succeeded = (200..300).contains(&status);
-            let error = match status {
-                200..300 => None,
-                300..400 => Some(format!("the receiver answered {status}; redirects are not followed")),
-                GONE => Some("the receiver answered 410, gone; the endpoint is disabled".to_owned()),
-                _ => Some(format!("the receiver answered {status}")),
+            let (outcome, error) = match status {
+                200..300 => (Outcome::Succeeded, None),
+                300..400 => {
+                    let error = format!("the receiver answered {status}; redirects are not followed");
+                    (Outcome::HttpError, Some(error))
+                }
+                GONE => {
+                    let error = "the receiver answered 410, gone; the endpoint is disabled".to_owned();
+                    (Outcome::HttpError, Some(error))
+                }
+                _ => (Outcome::HttpError, Some(format!("the receiver answered {status}"))),
             };
-            Verdict {
-                attempt: Attempt {
-                    at,
-                    trigger,
-                    outcome: if succeeded { Outcome::Succeeded } else { Outcome::HttpError },
-                    status_code: Some(status),
-                    error,
-                    duration_ms,
-                    response_body: response.body,
-                },
+            let status_code = Some(status);
+            AttemptOutcome {
+                attempt: Attempt { outcome, status_code, error, response_body: response.body, ..attempt },
                 hint: RetryHint {
                     retry_after_seconds: response.retry_after.and_then(|value| parse_retry_after(&value, now)),
                     overloaded: matches!(status, 429 | 502 | 503 | 504),
@@ -203,31 +239,42 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
 
-    fn verdict(status: u16, retry_after: Option<&str>) -> Verdict {
+    fn outcome(status: u16, retry_after: Option<&str>) -> AttemptOutcome {
         let response = Response { status, retry_after: retry_after.map(str::to_owned), body: String::new() };
-        judge(Answer { result: Ok(response), duration_ms: 1 }, Trigger::Automatic, NOW, NOW)
+        classify(SendResult { result: Ok(response), duration_ms: 1 }, Trigger::Automatic, NOW, NOW)
     }
 
     #[test]
     fn only_2xx_is_success() {
         for status in [200, 201, 204, 299] {
-            assert_eq!(verdict(status, None).attempt.outcome, Outcome::Succeeded, "{status}");
+            assert_eq!(outcome(status, None).attempt.outcome, Outcome::Succeeded, "{status}");
         }
         for status in [100, 301, 302, 308, 400, 404, 410, 429, 500, 503] {
-            assert_eq!(verdict(status, None).attempt.outcome, Outcome::HttpError, "{status}");
+            assert_eq!(outcome(status, None).attempt.outcome, Outcome::HttpError, "{status}");
         }
+    }
+
+    #[test]
+    fn attempts_of_the_schedule_are_counted_and_no_others() {
+        let timeout = || Failure { outcome: Outcome::Timeout, message: "no answer".to_owned() };
+        let sent = || SendResult { result: Err(timeout()), duration_ms: 5_000 };
+        assert!(classify(sent(), Trigger::Automatic, NOW, NOW).attempt.is_counted());
+        assert!(classify(sent(), Trigger::Replay, NOW, NOW).attempt.is_counted());
+        assert!(!classify(sent(), Trigger::Manual, NOW, NOW).attempt.is_counted());
+        let early = classify(sent(), Trigger::Automatic, NOW, NOW).given_up_early(5);
+        assert!(!early.attempt.is_counted() && early.attempt.error.unwrap().contains("within 5 s"));
     }
 
     #[test]
     fn gone_is_410_alone() {
-        assert!(verdict(410, None).gone);
-        assert!(!verdict(404, None).gone);
+        assert!(outcome(410, None).gone);
+        assert!(!outcome(404, None).gone);
     }
 
     #[test]
     fn overload_and_retry_after_are_taken_from_the_answer() {
-        assert_eq!(verdict(429, Some("3600")).hint, RetryHint { retry_after_seconds: Some(3_600), overloaded: true });
-        assert_eq!(verdict(500, Some("rubbish")).hint, RetryHint::default());
+        assert_eq!(outcome(429, Some("3600")).hint, RetryHint { retry_after_seconds: Some(3_600), overloaded: true });
+        assert_eq!(outcome(500, Some("rubbish")).hint, RetryHint::default());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Attempt, Outcome, Trigger, Verdict};
+use super::attempt::{Attempt, AttemptOutcome, Outcome, Trigger};
 use super::endpoint::Endpoint;
 use super::event::Event;
 use super::event_type::EventType;
@@ -75,9 +75,9 @@ pub struct Delivery {
     pub status: DeliveryStatus,
     /// How many attempts there were; more than are kept in `attempts` where the oldest gave way.
     pub attempt_count: u32,
-    /// How many attempts there were before the present round: a replay begins a new one, with the whole schedule again.
+    /// How many attempts of the retry policy were used up in the present round: a replay begins a new one, with the whole schedule again.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts_before: u32,
+    pub counted_attempts: u32,
     /// The payload fields that the first attempt was made with: every later one sends the same bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub payload_fields: Vec<PayloadField>,
@@ -90,6 +90,22 @@ pub struct Delivery {
         skip_serializing_if = "Option::is_none"
     )]
     pub next_attempt_at: Option<Timestamp>,
+    /// What the next attempt is made for; only while it is pending.
+    #[serde(default, skip_serializing_if = "is_automatic")]
+    pub next_trigger: Trigger,
+    /// When the schedule goes on after a manual retry that fails; `None` where it had ended.
+    #[serde(
+        default,
+        with = "jiff::fmt::serde::timestamp::millisecond::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub resume_at: Option<Timestamp>,
+    /// Whether the receiver's `Retry-After` is why it waits for so long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry_after: bool,
+    /// Whether what follows from its end is still to be done: telling of it, disabling a receiver that is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effects_due: bool,
     /// When the event was matched to the endpoint.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
@@ -103,6 +119,23 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_automatic(trigger: &Trigger) -> bool {
+    *trigger == Trigger::Automatic
+}
+
+/// Why a pending delivery waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingFor {
+    /// Its retry schedule.
+    Schedule,
+    /// The time that the receiver asked for by `Retry-After`.
+    RetryAfter,
+    /// Its endpoint, which hangs or fails.
+    EndpointHealth,
+}
+
 impl Delivery {
     /// A delivery whose first attempt is due at `now`.
     #[must_use]
@@ -114,10 +147,14 @@ impl Delivery {
             event_type: event.event_type.clone(),
             status: DeliveryStatus::Pending,
             attempt_count: 0,
-            attempts_before: 0,
+            counted_attempts: 0,
             payload_fields: Vec::new(),
             attempts: Vec::new(),
             next_attempt_at: Some(now),
+            next_trigger: Trigger::Automatic,
+            resume_at: None,
+            retry_after: false,
+            effects_due: false,
             created_at: now,
             updated_at: now,
         }
@@ -138,26 +175,69 @@ impl Delivery {
             && last(self) == last(other)
     }
 
-    /// The same, ended without an attempt: `skipped` for an endpoint that gets no events now, `cancelled` for one that is no more.
+    /// The same, ended without an attempt: `skipped` for an endpoint that gets no events now, `cancelled` for one that is no more, `failed` for one
+    /// whose event is gone.
     #[must_use]
     pub fn ended(mut self, status: DeliveryStatus, now: Timestamp) -> Self {
         self.status = status;
-        self.next_attempt_at = None;
         self.updated_at = now;
+        self.no_longer_due()
+    }
+
+    /// The same, to be tried at once because somebody asks for it: one attempt beside the schedule, which goes on where it was if that fails. `None` if it
+    /// is to be tried so already.
+    #[must_use]
+    pub fn retried(mut self, now: Timestamp) -> Option<Self> {
+        let is_pending = self.status == DeliveryStatus::Pending;
+        if is_pending && self.next_trigger == Trigger::Manual {
+            return None;
+        }
+        self.resume_at = self.next_attempt_at.filter(|_| is_pending);
+        self.due(now, Trigger::Manual, now);
+        Some(self)
+    }
+
+    /// The same, due again at `due` with its whole schedule, though it had ended.
+    #[must_use]
+    pub fn replayed(mut self, due: Timestamp, now: Timestamp) -> Self {
+        self.counted_attempts = 0;
+        self.resume_at = None;
+        self.due(due, Trigger::Replay, now);
         self
     }
 
-    /// The same, due again at `now`, though it had ended. A replay begins the schedule anew; a manual retry goes on where it was, so that one more
-    /// attempt is all that a delivery with its attempts used up gets.
-    #[must_use]
-    pub fn reopened(mut self, trigger: Trigger, now: Timestamp) -> Self {
-        if trigger == Trigger::Replay {
-            self.attempts_before = self.attempt_count;
-        }
+    fn due(&mut self, at: Timestamp, trigger: Trigger, now: Timestamp) {
         self.status = DeliveryStatus::Pending;
-        self.next_attempt_at = Some(now);
+        self.next_attempt_at = Some(at);
+        self.next_trigger = trigger;
+        self.retry_after = false;
         self.updated_at = now;
+    }
+
+    fn no_longer_due(mut self) -> Self {
+        self.next_attempt_at = None;
+        self.next_trigger = Trigger::Automatic;
+        self.resume_at = None;
+        self.retry_after = false;
         self
+    }
+
+    /// The place in its endpoint's backlog: what somebody asked for goes first.
+    #[must_use]
+    pub fn backlog_order(&self) -> Option<Timestamp> {
+        let due = self.next_attempt_at.filter(|_| self.status == DeliveryStatus::Pending)?;
+        Some(if self.next_trigger == Trigger::Manual { Timestamp::UNIX_EPOCH } else { due })
+    }
+
+    /// Why it waits at `now`, as far as the delivery itself tells; `endpoint_unhealthy` is what its endpoint adds. `None` if it is about to be attempted.
+    #[must_use]
+    pub fn waiting_for(&self, endpoint_unhealthy: bool, now: Timestamp) -> Option<WaitingFor> {
+        let due = self.next_attempt_at.filter(|_| self.status == DeliveryStatus::Pending)?;
+        match (due > now, self.retry_after) {
+            (true, true) => Some(WaitingFor::RetryAfter),
+            (true, false) => Some(WaitingFor::Schedule),
+            (false, _) => endpoint_unhealthy.then_some(WaitingFor::EndpointHealth),
+        }
     }
 
     /// What the body is made of: what it was made of at the first attempt, or what the endpoint says now if there was none.
@@ -171,7 +251,7 @@ impl Delivery {
     #[must_use]
     pub fn after_attempt(
         mut self,
-        verdict: &Verdict,
+        made: &AttemptOutcome,
         endpoint: &Endpoint,
         schedule_seconds: &[u32],
         now: Timestamp,
@@ -179,38 +259,41 @@ impl Delivery {
     ) -> Self {
         self.payload_fields = self.payload_fields(endpoint).to_vec();
         self.attempt_count += 1;
+        self.counted_attempts += u32::from(made.attempt.is_counted());
         if self.attempts.len() >= ATTEMPTS_KEPT_MAX {
             self.attempts.remove(0);
         }
-        self.attempts.push(verdict.attempt.clone());
+        self.attempts.push(made.attempt.clone());
         self.updated_at = now;
-        self.next_attempt_at = None;
-        if verdict.attempt.outcome == Outcome::Succeeded {
+        if made.attempt.outcome == Outcome::Succeeded {
             self.status = DeliveryStatus::Succeeded;
-            return self;
+            return self.no_longer_due();
         }
-        let next = if verdict.gone {
+        let next = if made.gone {
             None
+        } else if made.attempt.is_counted() {
+            let policy = &endpoint.settings.retry;
+            next_attempt_at(policy, schedule_seconds, self.counted_attempts, made.hint, now, jitter)
+        } else if made.attempt.is_manual() {
+            self.resume_at
         } else {
-            next_attempt_at(
-                &endpoint.settings.retry,
-                schedule_seconds,
-                self.attempt_count - self.attempts_before,
-                verdict.hint,
-                now,
-                jitter,
-            )
+            // It was given up early, and is made again with all its time.
+            Some(now)
         };
-        self.status = if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed };
-        self.next_attempt_at = next;
-        self
+        let resumed = self.no_longer_due();
+        Self {
+            status: if next.is_some() { DeliveryStatus::Pending } else { DeliveryStatus::Failed },
+            next_attempt_at: next,
+            retry_after: next.is_some() && made.hint.retry_after_seconds.is_some() && made.attempt.is_counted(),
+            ..resumed
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::attempt::{Answer, Response, judge};
+    use crate::domain::attempt::{Failure, Response, SendResult, classify};
     use crate::domain::event::NewEvent;
     use crate::domain::id::TenantId;
     use crate::domain::retry::SCHEDULE_SECONDS_DEFAULT;
@@ -228,12 +311,20 @@ mod tests {
         )
     }
 
-    fn answered(delivery: Delivery, status: u16) -> Delivery {
-        let response = Response { status, retry_after: None, body: String::new() };
-        let verdict = judge(Answer { result: Ok(response), duration_ms: 3 }, Trigger::Automatic, NOW, NOW);
+    fn attempted(delivery: Delivery, sent: Result<u16, Outcome>, early: bool) -> Delivery {
+        let result = match sent {
+            Ok(status) => Ok(Response { status, retry_after: None, body: String::new() }),
+            Err(outcome) => Err(Failure { outcome, message: "no answer".to_owned() }),
+        };
+        let made = classify(SendResult { result, duration_ms: 3 }, delivery.next_trigger, NOW, NOW);
+        let made = if early { made.given_up_early(5) } else { made };
         let mut endpoint = Endpoint::sample(0);
         endpoint.settings.retry.max_attempts = 3;
-        delivery.after_attempt(&verdict, &endpoint, SCHEDULE_SECONDS_DEFAULT, NOW, 0.0)
+        delivery.after_attempt(&made, &endpoint, SCHEDULE_SECONDS_DEFAULT, NOW, 0.0)
+    }
+
+    fn answered(delivery: Delivery, status: u16) -> Delivery {
+        attempted(delivery, Ok(status), false)
     }
 
     #[test]
@@ -260,12 +351,48 @@ mod tests {
     #[test]
     fn manual_retry_of_a_failed_delivery_is_one_attempt_and_a_replay_a_whole_schedule() {
         let failed = answered(answered(answered(delivery(), 500), 500), 500);
-        let retried = answered(failed.clone().reopened(Trigger::Manual, NOW), 500);
+        let retried = answered(failed.clone().retried(NOW).unwrap(), 500);
         assert_eq!((retried.status, retried.attempt_count), (DeliveryStatus::Failed, 4));
-        let replayed = answered(failed.reopened(Trigger::Replay, NOW), 500);
+        let replayed = answered(failed.replayed(NOW, NOW), 500);
         assert_eq!((replayed.status, replayed.attempt_count), (DeliveryStatus::Pending, 4));
         let again = answered(answered(replayed, 500), 500);
         assert_eq!((again.status, again.attempt_count), (DeliveryStatus::Failed, 6));
+    }
+
+    #[test]
+    fn manual_retries_use_up_none_of_the_schedule_and_leave_its_time_as_it_was() {
+        let waiting = answered(delivery(), 500);
+        let due = waiting.next_attempt_at;
+        let mut retried = waiting;
+        for _ in 0..10 {
+            retried = retried.retried(NOW).unwrap();
+            assert_eq!(retried.clone().retried(NOW), None);
+            assert_eq!((retried.next_attempt_at, retried.backlog_order()), (Some(NOW), Some(Timestamp::UNIX_EPOCH)));
+            retried = answered(retried, 500);
+            assert_eq!((retried.status, retried.next_attempt_at), (DeliveryStatus::Pending, due));
+        }
+        let failed = answered(answered(retried, 500), 500);
+        assert_eq!((failed.status, failed.attempt_count), (DeliveryStatus::Failed, 13));
+    }
+
+    #[test]
+    fn attempt_that_was_given_up_early_is_made_again_at_once_and_counts_for_nothing() {
+        let given_up = attempted(delivery(), Err(Outcome::Timeout), true);
+        assert_eq!((given_up.status, given_up.next_attempt_at), (DeliveryStatus::Pending, Some(NOW)));
+        let failed = answered(answered(answered(given_up, 500), 500), 500);
+        assert_eq!((failed.status, failed.attempt_count, failed.counted_attempts), (DeliveryStatus::Failed, 4, 3));
+    }
+
+    #[test]
+    fn waiting_delivery_says_what_it_waits_for() {
+        let fresh = delivery();
+        assert_eq!(fresh.waiting_for(false, NOW), None);
+        assert_eq!(fresh.waiting_for(true, NOW), Some(WaitingFor::EndpointHealth));
+        let mut waiting = answered(fresh, 500);
+        assert_eq!(waiting.waiting_for(true, NOW), Some(WaitingFor::Schedule));
+        waiting.retry_after = true;
+        assert_eq!(waiting.waiting_for(false, NOW), Some(WaitingFor::RetryAfter));
+        assert_eq!(answered(waiting, 200).waiting_for(true, NOW), None);
     }
 
     #[test]

@@ -26,16 +26,21 @@ pub fn reaches(event: &Event, endpoint: &Endpoint) -> bool {
         return endpoint.status == EndpointStatus::Active;
     }
     let named = event.endpoint_ids.is_empty() || event.endpoint_ids.contains(&endpoint.id);
-    let matches = |pattern: &EventTypePattern| pattern.matches(&event.event_type);
-    let subscribed = if is_operational(&event.event_type) {
-        settings.event_types.iter().any(|pattern| *pattern != EventTypePattern::All && matches(pattern))
-    } else {
-        settings.event_types.is_empty() || settings.event_types.iter().any(matches)
-    };
     let channels_meet = event.channels.is_empty()
         || settings.channels.is_empty()
         || event.channels.iter().any(|channel| settings.channels.contains(channel));
-    named && subscribed && channels_meet
+    named && subscribes(&event.event_type, endpoint) && channels_meet
+}
+
+/// Whether the endpoint's subscription takes in events of this type. Operational ones it has to ask for by name or by prefix.
+#[must_use]
+pub fn subscribes(event_type: &EventType, endpoint: &Endpoint) -> bool {
+    let patterns = &endpoint.settings.event_types;
+    let matches = |pattern: &EventTypePattern| pattern.matches(event_type);
+    if is_operational(event_type) {
+        return patterns.iter().any(|pattern| *pattern != EventTypePattern::All && matches(pattern));
+    }
+    patterns.is_empty() || patterns.iter().any(matches)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What Outhook talks about, as types and pure decisions: no IO, no clock, no randomness.
 //!
-//! Reading order: [`id`], [`event_type`], [`event`], [`endpoint`], [`attempt`], [`delivery`], then the decisions [`matching`], [`retry`], [`health`] and [`payload`].
+//! Reading order: [`id`], [`event_type`], [`event`], [`endpoint`], [`attempt`], [`delivery`], then the decisions [`matching`], [`retry`], [`health`], [`backlog`] and [`payload`].
 
 pub mod address;
 pub mod api_key;
 pub mod attempt;
+pub mod backlog;
 pub mod catalogue;
 pub mod delivery;
 pub mod endpoint;

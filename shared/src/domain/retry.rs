@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::time::plus_seconds;
-
 /// The waits before the second and every later attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h.
 /// With the first attempt at once these are the eight that Standard Webhooks recommends, spread over a bit more than a day.
 pub const SCHEDULE_SECONDS_DEFAULT: &[u32] = &[5, 300, 1_800, 7_200, 18_000, 36_000, 36_000];
@@ -95,63 +93,13 @@ pub fn seconds_until(due: Timestamp, now: Timestamp) -> u32 {
     u32::try_from(milliseconds.div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
-/// The longest delay of a queue message, in seconds (SQS, `DelaySeconds`).
-pub const QUEUE_DELAY_SECONDS_MAX: u32 = 900;
-/// How far ahead of a due time the sweeper looks, in seconds: its own period, so that what it finds is on time to the second.
-pub const SWEEP_LOOK_AHEAD_SECONDS: u32 = 60;
-/// How long after a due time the sweeper takes a queue message for lost, in seconds; doubles with every time it did so.
-pub const HEAL_AFTER_SECONDS: u32 = 120;
-/// The longest that [`HEAL_AFTER_SECONDS`] grows to: a long queue is not made longer by healing what waits in it.
-pub const HEAL_AFTER_SECONDS_MAX: u32 = 3_600;
-
-/// What wakes a delivery when its next attempt is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// A queue message with this delay; the sweeper only heals.
-    Message {
-        /// 0 to [`QUEUE_DELAY_SECONDS_MAX`].
-        delay_seconds: u32,
-    },
-    /// The sweeper, which then sends the message with what is left of the wait.
-    Sweeper,
-}
-
-/// What wakes a delivery that is due at `due`, seen from `now`.
+/// The longest that a delivery can take with these waits, in seconds: all attempts an endpoint can ask for, each as late as it can be.
 #[must_use]
-pub fn wake(due: Timestamp, now: Timestamp) -> Wake {
-    match seconds_until(due, now) {
-        delay_seconds @ 0..=QUEUE_DELAY_SECONDS_MAX => Wake::Message { delay_seconds },
-        _ => Wake::Sweeper,
-    }
-}
-
-/// When the sweeper should look at a delivery that is due at `due`, after `messages_lost` messages for it got no result.
-#[must_use]
-pub fn sweep_at(due: Timestamp, now: Timestamp, messages_lost: u32) -> Timestamp {
-    match wake(due, now) {
-        Wake::Sweeper => due,
-        Wake::Message { .. } => {
-            let grace =
-                HEAL_AFTER_SECONDS.saturating_mul(2_u32.saturating_pow(messages_lost)).min(HEAL_AFTER_SECONDS_MAX);
-            plus_seconds(due.max(now), i64::from(grace))
-        }
-    }
-}
-
-/// The first wait, in seconds, of a request that found no place at its endpoint; doubles with every further one.
-const PUT_OFF_SECONDS: u32 = 15;
-/// The longest that [`PUT_OFF_SECONDS`] grows to: what waits for an endpoint that hangs must cost little.
-const PUT_OFF_SECONDS_MAX: u32 = 300;
-
-/// How long a request waits, in seconds, that found no place at its endpoint this time and so often before.
-///
-/// `jitter` lies in 0 to 1 and lengthens the wait by up to half, so that what was put off together does not come back together.
-#[must_use]
-pub fn put_off_seconds(times_before: u32, jitter: f64) -> u32 {
-    let wait = PUT_OFF_SECONDS.saturating_mul(2_u32.saturating_pow(times_before)).min(PUT_OFF_SECONDS_MAX);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 150")]
-    let longer = (f64::from(wait) * 0.5 * jitter.clamp(0.0, 1.0)) as u32;
-    wait + longer
+pub fn schedule_seconds_total(schedule_seconds: &[u32], max_attempts: u32) -> u64 {
+    let waits = (0..max_attempts.saturating_sub(1) as usize)
+        .map(|n| schedule_seconds.get(n).or(schedule_seconds.last()).copied().unwrap_or_default());
+    // A fifth longer, by jitter.
+    waits.map(|wait| u64::from(wait) * 6 / 5).sum()
 }
 
 #[cfg(test)]
@@ -223,25 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn short_waits_are_the_queues_and_long_ones_the_sweepers() {
-        let short = plus_seconds(NOW, 900);
-        assert_eq!(wake(short, NOW), Wake::Message { delay_seconds: 900 });
-        assert_eq!(sweep_at(short, NOW, 0), plus_seconds(short, 120));
-        let long = plus_seconds(NOW, 901);
-        assert_eq!(wake(long, NOW), Wake::Sweeper);
-        assert_eq!(sweep_at(long, NOW, 0), long);
-    }
-
-    #[test]
-    fn lost_messages_are_healed_less_and_less_often() {
-        let graces: Vec<_> = (0..7).map(|lost| sweep_at(NOW, NOW, lost).as_second() - NOW.as_second()).collect();
-        assert_eq!(graces, [120, 240, 480, 960, 1_920, 3_600, 3_600]);
-    }
-
-    #[test]
-    fn request_without_a_place_waits_longer_each_time_up_to_a_bound() {
-        let waits: Vec<_> = (0..7).map(|times| put_off_seconds(times, 0.0)).collect();
-        assert_eq!(waits, [15, 30, 60, 120, 240, 300, 300]);
-        assert_eq!((put_off_seconds(0, 1.0), put_off_seconds(u32::MAX, 1.0)), (22, 450));
+    fn whole_schedule_is_the_sum_of_its_waits_with_jitter() {
+        assert_eq!(schedule_seconds_total(&[10, 20], 4), 12 + 24 + 24);
+        assert_eq!(schedule_seconds_total(&[10], 1), 0);
     }
 }

@@ -11,36 +11,41 @@ use futures::future::try_join_all;
 
 use crate::aws_error::AwsError;
 use crate::domain::endpoint::Endpoint;
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
 use crate::store::Store;
+use crate::store::items::TenantItem;
 
 /// How many lists an instance keeps; over that it begins anew.
 const LISTS_CACHED_MAX: usize = 1_000;
 
 /// The endpoints of one tenant in one mode, by id.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    all: Arc<Vec<Arc<Endpoint>>>,
-    /// Whether any of them is failing; which, the store knows.
-    pub any_unwell: bool,
-}
+pub struct Endpoints(Arc<Vec<Arc<Endpoint>>>);
 
 impl Endpoints {
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.all.iter()
+        self.0.iter()
     }
 
     /// The one of this id.
     #[must_use]
     pub fn get(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
-        self.all.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.all[index])
+        self.0.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.0[index])
+    }
+}
+
+impl FromIterator<Endpoint> for Endpoints {
+    fn from_iter<I: IntoIterator<Item = Endpoint>>(endpoints: I) -> Self {
+        let mut all: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
+        all.sort_by_key(|endpoint| endpoint.id);
+        Self(Arc::new(all))
     }
 }
 
 /// A list and the count of changes that it is of.
-type List = (u64, Arc<Vec<Arc<Endpoint>>>);
+type List = (u64, Endpoints);
 
 /// The cached lists. Clones share them.
 #[derive(Clone, Debug)]
@@ -63,24 +68,46 @@ impl Directory {
     pub async fn endpoints(&self, scopes: &BTreeSet<Scope>) -> Result<HashMap<Scope, Endpoints>, AwsError> {
         let ids: Vec<_> = scopes.iter().map(|scope| scope.tenant_id).collect();
         let tenants = self.store.tenants(&ids).await?;
-        let versions = scopes.iter().filter_map(|scope| {
-            let tenant = tenants.get(&scope.tenant_id)?;
-            let alive = tenant.tenant.deleted_at.is_none();
-            Some((*scope, alive.then(|| (tenant.endpoints_version(*scope), tenant.has_failing(*scope)))))
-        });
-        let lists = versions.map(|(scope, known)| async move {
-            match known {
-                Some((version, any_unwell)) => {
-                    let all = self.list(scope, version).await?;
-                    Ok((scope, Endpoints { all, any_unwell }))
-                }
-                None => Ok((scope, Endpoints::default())),
-            }
-        });
+        self.endpoints_of(scopes, &tenants).await
+    }
+
+    /// The same, where the tenants have been read already.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn endpoints_of(
+        &self,
+        scopes: &BTreeSet<Scope>,
+        tenants: &HashMap<TenantId, TenantItem>,
+    ) -> Result<HashMap<Scope, Endpoints>, AwsError> {
+        let known =
+            scopes.iter().filter_map(|scope| Some((*scope, current_version(*scope, tenants.get(&scope.tenant_id)?))));
+        let lists = known.map(|(scope, version)| self.at_version(scope, version));
         Ok(try_join_all(lists).await?.into_iter().collect())
     }
 
-    async fn list(&self, scope: Scope, version: u64) -> Result<Arc<Vec<Arc<Endpoint>>>, AwsError> {
+    async fn at_version(&self, scope: Scope, version: Option<u64>) -> Result<(Scope, Endpoints), AwsError> {
+        match version {
+            Some(version) => Ok((scope, self.list(scope, version).await?)),
+            None => Ok((scope, Endpoints::default())),
+        }
+    }
+
+    /// The endpoints of a tenant that has been read just now.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn of_tenant(&self, scope: Scope, tenant: &TenantItem) -> Result<Endpoints, AwsError> {
+        self.at_version(scope, current_version(scope, tenant)).await.map(|(_, endpoints)| endpoints)
+    }
+
+    /// The endpoints as this process has seen them last; `None` if it has not.
+    #[must_use]
+    pub fn remembered(&self, scope: Scope) -> Option<Endpoints> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).map(|(_, all)| all.clone())
+    }
+
+    async fn list(&self, scope: Scope, version: u64) -> Result<Endpoints, AwsError> {
         let cached = self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
         if let Some((cached_version, all)) = cached
             && cached_version == version
@@ -88,14 +115,17 @@ impl Directory {
             return Ok(all);
         }
         // Read after the version: the list is at least as new. A newer one under an old version is only read once more.
-        let mut all: Vec<_> = self.store.all_endpoints(scope).await?.into_iter().map(Arc::new).collect();
-        all.sort_by_key(|endpoint| endpoint.id);
-        let all = Arc::new(all);
+        let all: Endpoints = self.store.all_endpoints(scope).await?.into_iter().collect();
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         if lists.len() >= LISTS_CACHED_MAX {
             lists.clear();
         }
-        lists.insert(scope, (version, Arc::clone(&all)));
+        lists.insert(scope, (version, all.clone()));
         Ok(all)
     }
+}
+
+/// The count of changes that a tenant's list is of; a deleted tenant has none.
+fn current_version(scope: Scope, tenant: &TenantItem) -> Option<u64> {
+    tenant.tenant.deleted_at.is_none().then(|| tenant.endpoints_version(scope))
 }

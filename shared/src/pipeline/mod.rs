@@ -6,5 +6,7 @@ pub mod endpoints;
 pub mod operational;
 pub mod publish;
 pub mod replay;
+pub mod retention;
 pub mod sweep;
 pub mod tenants;
+pub mod wakes;

@@ -1,7 +1,8 @@
 //! Operational events: what Outhook itself has to say to a tenant, sent like any event to those of its endpoints that ask for it by name.
 //!
-//! An event's id is derived from what it tells of, so that telling twice is one event: whoever finds, in a message that comes again, that something
-//! may not have been told tells it again. Nothing is sent where nobody has asked, and a failed delivery of an operational event raises no further one.
+//! An event's id is derived from what it tells of, and is claimed like an idempotency key before it is sent, so that telling twice is one event: whoever
+//! finds that something may not have been told tells it again. Nothing is sent where nobody has asked, and a failed delivery of an operational event
+//! raises no further one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,15 +14,20 @@ use crate::aws_error::AwsError;
 use crate::domain::delivery::Delivery;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::NewEvent;
+use crate::domain::event_type::EventType;
 use crate::domain::id::EventId;
-use crate::domain::matching::{is_operational, reaches};
+use crate::domain::matching::{is_operational, subscribes};
 use crate::domain::tenant::Scope;
+use crate::pipeline::directory::Endpoints;
+use crate::pipeline::publish::publish_once;
 use crate::queue::messages::EventMessage;
 use crate::services::Services;
 
+const DELIVERY_FAILED: &str = "delivery.failed";
+
 /// What there is to say: the event type and its data.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Notice {
+pub struct OperationalEvent {
     event_id: EventId,
     event_type: &'static str,
     data: serde_json::Value,
@@ -29,7 +35,7 @@ pub struct Notice {
     silent: bool,
 }
 
-impl Notice {
+impl OperationalEvent {
     /// `delivery.failed`: the attempts of a delivery are used up.
     #[must_use]
     pub fn delivery_failed(delivery: &Delivery) -> Self {
@@ -37,7 +43,7 @@ impl Notice {
         let name = format!("{}/{}/{}", delivery.endpoint_id, delivery.event_id, delivery.attempt_count);
         Self {
             event_id: EventId::derived_from_message(delivery.updated_at, &name),
-            event_type: "delivery.failed",
+            event_type: DELIVERY_FAILED,
             data: json!({
                 "endpoint_id": delivery.endpoint_id,
                 "event_id": delivery.event_id,
@@ -72,37 +78,41 @@ fn of_version(endpoint: &Endpoint) -> EventId {
     EventId::derived_from_message(endpoint.updated_at, &format!("{}/{}", endpoint.id, endpoint.version))
 }
 
-/// Tells a tenant what its endpoints ask to be told: one read, whatever there is to say, and one call per ten events. Repeating is safe.
+/// Sends a tenant the operational events that its endpoints ask for: one read where there is something to say, and a claim, a message and its confirmation
+/// for each. Repeating is safe: each is sent once.
 ///
 /// # Errors
-/// When AWS does not answer; some may be told then.
-pub async fn tell(services: &Services, scope: Scope, notices: &[Notice]) -> Result<(), AwsError> {
-    let messages: Vec<_> = notices
-        .iter()
-        .filter(|notice| !notice.silent)
-        .filter_map(|notice| {
-            // Any of these may be told a second time, after the first.
-            let (event_id, event) = (notice.event_id, event_of(notice)?);
-            Some(EventMessage { event_id, scope, event, request_id: None, resend: true })
-        })
-        .collect();
-    if messages.is_empty() {
+/// When AWS does not answer; some may be sent then.
+pub async fn emit(services: &Services, scope: Scope, events: &[OperationalEvent]) -> Result<(), AwsError> {
+    if events.iter().all(|event| event.silent) {
         return Ok(());
     }
     let directory = services.directory.endpoints(&BTreeSet::from([scope])).await?;
     let endpoints = directory.get(&scope).cloned().unwrap_or_default();
-    let is_wanted = |message: &EventMessage| {
-        let event = message.event.clone().accepted(message.event_id, scope, message.event_id.created_at());
-        endpoints.iter().any(|endpoint| reaches(&event, endpoint))
-    };
-    let wanted: Vec<_> = messages.into_iter().filter(is_wanted).collect();
-    services.queues.send_events(&wanted).await.into_iter().collect()
+    for event in events.iter().filter(|event| is_wanted(event.event_type, event.silent, &endpoints)) {
+        let Some(new) = new_event(event) else { continue };
+        let message = EventMessage { event_id: event.event_id, scope, event: new, request_id: None, resend: false };
+        // No caller's key begins so: they are printable.
+        publish_once(services, message, &format!("\u{0}operational/{}", event.event_id), None).await?;
+    }
+    Ok(())
 }
 
-fn event_of(notice: &Notice) -> Option<NewEvent> {
+/// Whether any of these endpoints asks to be told of deliveries that failed; of one that was itself of an operational event nobody is.
+#[must_use]
+pub fn failures_are_wanted(delivered: &EventType, endpoints: &Endpoints) -> bool {
+    is_wanted(DELIVERY_FAILED, is_operational(delivered), endpoints)
+}
+
+fn is_wanted(event_type: &str, silent: bool, endpoints: &Endpoints) -> bool {
+    let Ok(event_type) = event_type.parse::<EventType>() else { return false };
+    !silent && endpoints.iter().any(|endpoint| subscribes(&event_type, endpoint))
+}
+
+fn new_event(event: &OperationalEvent) -> Option<NewEvent> {
     Some(NewEvent {
-        event_type: notice.event_type.parse().ok()?,
-        data: Arc::from(RawValue::from_string(notice.data.to_string()).ok()?),
+        event_type: event.event_type.parse().ok()?,
+        data: Arc::from(RawValue::from_string(event.data.to_string()).ok()?),
         timestamp: None,
         channels: Vec::new(),
         endpoint_ids: Vec::new(),

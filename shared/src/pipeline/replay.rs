@@ -1,49 +1,48 @@
-//! Delivering again: one delivery, one event, or all of an endpoint's that match.
+//! Delivering again: one delivery, one event, or all of an endpoint's that match. What is to be delivered again is marked as due in its endpoint's backlog, by a
+//! write that is conditional on where it stood, and a look is asked for; the drain sends it.
 //!
-//! A delivery that had ended becomes pending again by a conditional write, and only then a message for its next attempt is sent; a crash between
-//! the two is healed by the sweeper. A bulk replay goes in steps, each a message on the retries lane: a step takes up what matches, oldest first,
-//! and then moves the replay's position; a step that is repeated knows what the replay has taken up already.
+//! A bulk replay goes page by page. The page is written down before it is marked, and its position moves when it has been; so whoever goes on after a crash
+//! knows which deliveries it may find marked, and counts each once. All are due at the time of the replay, so they go out in order of their events.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::{retention, wakes};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
-use crate::domain::event::Event;
-use crate::domain::health::Health;
-use crate::domain::id::{EndpointId, ReplayId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
-use crate::domain::time::plus_seconds;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
 use crate::store::deliveries::{StoredDelivery, insert_delivery, replay_delivery, update_delivery};
+use crate::store::events::keep_event_until;
+use crate::store::flows::Touch;
 use crate::store::items::{StoredEvent, expires_at};
 use crate::store::replays::{Replay, ReplayState};
 use crate::store::scan::{Order, Window};
-use crate::store::{Recorded, Write, cursor};
+use crate::store::{Recorded, cursor};
 
-/// How many deliveries one step of a bulk replay takes up.
-const STEP_DELIVERIES_MAX: usize = 100;
-/// How long after a new replay's message the sweeper takes it for lost, in seconds.
-const FIRST_LOOK_SECONDS: i64 = 120;
+/// How many deliveries a bulk replay takes up at once.
+const PAGE_DELIVERIES_MAX: usize = 100;
 
-/// Tries a delivery again now, whatever its state. A pending one is tried ahead of its time; its schedule goes on from there.
+/// Tries a delivery again now, whatever its state: one attempt beside its schedule, which goes on from there. Repeating is safe: where one is to be made
+/// already, no other is.
 ///
 /// # Errors
 /// When AWS does not answer; repeating is safe.
-pub async fn retry(services: &Services, stored: &StoredDelivery) -> Result<(), AwsError> {
+pub async fn retry(services: &Services, endpoint: &Endpoint, stored: &StoredDelivery) -> Result<(), AwsError> {
     let now = services.clock.now();
-    let delivery = &stored.delivery;
-    if delivery.status != DeliveryStatus::Pending {
-        let reopened = delivery.clone().reopened(Trigger::Manual, now);
+    if let Some(retried) = stored.delivery.clone().retried(now) {
+        let until = retention::waiting_until(&services.config, retried.event_id, endpoint, now);
+        let write = update_delivery(&stored.delivery, &retried, until)?;
         // Refused: somebody else has just tried it, which is as good.
-        written(services.store.record(&[update_delivery(delivery, &reopened, now)?]).await)?;
+        written(services.store.record(&[write]).await)?;
+        keep_events(services, endpoint, &[retried.event_id]).await?;
     }
-    queue(services, &[RetryMessage::next_attempt(delivery, Trigger::Manual)]).await
+    wakes::wake_now(services, endpoint.scope, endpoint.id).await
 }
 
 /// Delivers an event again to these of its endpoints; how many deliveries were begun.
@@ -57,22 +56,40 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
     let names: Vec<_> = active.iter().map(|endpoint| (endpoint.id, event.id)).collect();
     let on_record = services.store.deliveries(&names).await?;
     let mut writes = Vec::new();
-    let mut messages = Vec::new();
-    for endpoint in active {
-        let (write, delivery) = match on_record.get(&(endpoint.id, event.id)) {
-            Some(stored) if stored.delivery.status == DeliveryStatus::Pending => (None, stored.delivery.clone()),
+    let mut touches = Vec::new();
+    for endpoint in &active {
+        let until = retention::waiting_until(&services.config, event.id, endpoint, now);
+        writes.extend(match on_record.get(&(endpoint.id, event.id)) {
+            // It is on its way by itself.
+            Some(stored) if stored.delivery.status == DeliveryStatus::Pending => None,
             Some(stored) => {
-                let reopened = stored.delivery.clone().reopened(Trigger::Replay, now);
-                (Some(update_delivery(&stored.delivery, &reopened, now)?), reopened)
+                Some(update_delivery(&stored.delivery, &stored.delivery.clone().replayed(now, now), until)?)
             }
-            None => new_delivery(services, event, endpoint.id, now)?,
-        };
-        writes.extend(write);
-        messages.push(RetryMessage::next_attempt(&delivery, Trigger::Replay));
+            None => {
+                let new = Delivery { next_trigger: Trigger::Replay, ..Delivery::new(event, endpoint.id, now) };
+                Some(insert_delivery(&new, until)?)
+            }
+        });
+        touches.push(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at: now, health: None });
     }
     written(services.store.record(&writes).await)?;
-    queue(services, &messages).await?;
-    Ok(messages.len())
+    if let Some(endpoint) = active.first() {
+        keep_events(services, endpoint, &[event.id]).await?;
+    }
+    wakes::wake(services, &touches).await?;
+    Ok(touches.len())
+}
+
+/// Keeps events for as long as what is due again may wait, where they would expire before.
+async fn keep_events(services: &Services, endpoint: &Endpoint, ids: &[EventId]) -> Result<(), AwsError> {
+    let (config, now) = (&services.config, services.clock.now());
+    let expire_early = ids.iter().filter_map(|id| {
+        let until = retention::waiting_until(config, *id, endpoint, now);
+        let kept = retention::event_kept(config, *id, std::iter::once(endpoint));
+        (kept.until < until).then(|| keep_event_until(endpoint.scope, *id, until))
+    });
+    let writes: Vec<_> = expire_early.collect();
+    written(services.store.record(&writes).await)
 }
 
 /// What a bulk replay is to deliver again.
@@ -110,112 +127,133 @@ pub async fn start(
         event_types: request.event_types,
         state: ReplayState::Running,
         position: None,
+        page: Vec::new(),
+        page_end: None,
         queued: 0,
+        version: 0,
         created_at: now,
         updated_at: now,
         expires_at: expires_at(now, services.config.retention_days),
     };
-    services.store.create_replay(&replay, plus_seconds(now, FIRST_LOOK_SECONDS)).await?;
-    if let Err(error) = queue(services, &[RetryMessage::Replay { scope, replay_id: id }]).await {
+    services.store.create_replay(&replay).await?;
+    if let Err(error) = go_on(services, &replay).await {
         tracing::warn!(%error, replay_id = %id, "a replay could not be queued; the sweeper will find it");
     }
     Ok(replay)
 }
 
-/// A step of a bulk replay that has begun: what it is to deliver, and how the replay stands before and after it.
-#[derive(Debug)]
-pub struct Step {
-    before: Replay,
-    after: Replay,
-    /// To whom.
-    pub endpoint: Arc<Endpoint>,
-    /// How the endpoint is doing.
-    pub health: Health,
-    /// The deliveries that are due again, the oldest first.
-    pub due: Vec<(Arc<Event>, Delivery)>,
+/// Sends the message by which a replay goes on.
+pub(super) async fn go_on(services: &Services, replay: &Replay) -> Result<(), AwsError> {
+    let message = RetryMessage::Replay { scope: replay.scope, replay_id: replay.id };
+    services.queues.send_retries(&[(message, 0)]).await.into_iter().collect()
 }
 
-/// Begins the next step of a bulk replay: the deliveries that are its turn are marked and due again; `None` when there is nothing to be done.
+/// Goes on with a bulk replay, page by page, while there is time; then it sends itself the next message. Repeating is safe, also at the same time.
 ///
 /// # Errors
-/// When AWS does not answer; the same step is made again.
-pub async fn begin_step(services: &Services, scope: Scope, id: ReplayId) -> Result<Option<Step>, AwsError> {
-    let now = services.clock.now();
-    let Some(before) = services.store.replay(scope, id, now).await? else { return Ok(None) };
-    if before.state != ReplayState::Running {
-        return Ok(None);
-    }
-    let endpoint = services.store.endpoint(scope, before.endpoint_id).await?;
-    let mut after = Replay { updated_at: now, ..before.clone() };
-    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.status == EndpointStatus::Active) else {
-        after.state = ReplayState::Cancelled;
-        services.store.advance_replay(&before, &after, now).await?;
-        return Ok(None);
-    };
-    let window = Window {
-        order: Order::OldestFirst,
-        from: Some(before.since),
-        until: Some(before.until),
-        after: before.position,
-    };
-    let event_types: BTreeSet<_> = before.event_types.iter().collect();
-    let keep = |stored: &StoredDelivery| event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
-    let page = services
-        .store
-        .list_deliveries(before.endpoint_id, &before.statuses, window, STEP_DELIVERIES_MAX, now, keep)
-        .await?;
-    let mut writes = Vec::new();
-    let mut marked = Vec::new();
-    for StoredDelivery { delivery, replay_id, .. } in &page.entries {
-        // A pending delivery is on its way by itself.
-        if *replay_id != Some(id) && delivery.status != DeliveryStatus::Pending {
-            let reopened = delivery.clone().reopened(Trigger::Replay, now);
-            writes.push(replay_delivery(delivery, &reopened, id, now)?);
-            marked.push(reopened);
+/// When AWS does not answer; the message comes again.
+pub async fn take_up(
+    services: &Services,
+    scope: Scope,
+    id: ReplayId,
+    has_time: impl Fn() -> bool,
+) -> Result<(), AwsError> {
+    let Some(mut replay) = services.store.replay(scope, id, services.clock.now()).await? else { return Ok(()) };
+    while replay.state == ReplayState::Running {
+        if !has_time() {
+            return go_on(services, &replay).await;
         }
-    }
-    let results = services.store.record(&writes).await;
-    // What was overtaken is somebody else's.
-    let is_done: Vec<_> = results.iter().map(|result| matches!(result, Recorded::Done)).collect();
-    written(results)?;
-    let marked: Vec<_> = marked.into_iter().zip(is_done).filter_map(|(one, done)| done.then_some(one)).collect();
-    let names: Vec<_> = marked.iter().map(|delivery| (scope, delivery.event_id)).collect();
-    let to = [(scope, endpoint.id)];
-    let (mut events, mut health) = futures::try_join!(services.store.events(&names), services.store.health(&to))?;
-    let due = marked.into_iter().filter_map(|delivery| {
-        let event = events.remove(&delivery.event_id)?.event;
-        Some((Arc::new(event), delivery))
-    });
-    after.queued += page.entries.len() as u64;
-    after.position = page.next_cursor.as_deref().and_then(|cursor| cursor::decode(cursor).ok());
-    after.state = if after.position.is_some() { ReplayState::Running } else { ReplayState::Completed };
-    let health = health.remove(&endpoint.id).unwrap_or_default();
-    Ok(Some(Step { before, after, due: due.collect(), endpoint: Arc::new(endpoint), health }))
-}
-
-/// Ends a step whose deliveries have been attempted or put off, and queues the next one: so they arrive in order of time, step by step.
-///
-/// # Errors
-/// When AWS does not answer; the step is made again and finds its deliveries marked, and those that were not attempted are the sweeper's.
-pub async fn end_step(services: &Services, step: Step) -> Result<(), AwsError> {
-    let Step { before, after, .. } = step;
-    let now = services.clock.now();
-    let advanced = services.store.advance_replay(&before, &after, now).await?;
-    if advanced && after.state == ReplayState::Running {
-        queue(services, &[RetryMessage::Replay { scope: after.scope, replay_id: after.id }]).await?;
+        match step(services, &replay).await? {
+            Some(after) => replay = after,
+            // Somebody else is at it.
+            None => return Ok(()),
+        }
     }
     Ok(())
 }
 
-fn new_delivery(
-    services: &Services,
-    event: &Event,
-    endpoint_id: EndpointId,
-    now: Timestamp,
-) -> Result<(Option<Write>, Delivery), AwsError> {
-    let delivery = Delivery::new(event, endpoint_id, now);
-    let until = expires_at(event.id.created_at(), services.config.retention_days);
-    Ok((Some(insert_delivery(&delivery, now, until)?), delivery))
+/// Writes down the next page, or takes up the one that is written down. The replay after it; `None` if somebody else has got on with it.
+async fn step(services: &Services, replay: &Replay) -> Result<Option<Replay>, AwsError> {
+    let now = services.clock.now();
+    let endpoint = services.store.endpoint(replay.scope, replay.endpoint_id).await?;
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.status == EndpointStatus::Active) else {
+        let cancelled = Replay { state: ReplayState::Cancelled, ..replay.clone() };
+        return services.store.advance_replay(replay, cancelled, now).await;
+    };
+    if replay.page.is_empty() {
+        let noted = next_page(services, replay, now).await?;
+        return services.store.advance_replay(replay, noted, now).await;
+    }
+    let taken_up = mark(services, replay, &endpoint, now).await?;
+    let done = Replay {
+        position: replay.page_end,
+        page: Vec::new(),
+        page_end: None,
+        queued: replay.queued + taken_up,
+        state: if replay.page_end.is_some() { ReplayState::Running } else { ReplayState::Completed },
+        ..replay.clone()
+    };
+    // Asked for before the position moves: a crash in between asks once more.
+    wakes::wake_now(services, replay.scope, replay.endpoint_id).await?;
+    services.store.advance_replay(replay, done, now).await
+}
+
+/// The replay with its next page written down, or completed where nothing is left.
+async fn next_page(services: &Services, replay: &Replay, now: Timestamp) -> Result<Replay, AwsError> {
+    let window = Window {
+        order: Order::OldestFirst,
+        from: Some(replay.since),
+        until: Some(replay.until),
+        after: replay.position,
+    };
+    let event_types: BTreeSet<_> = replay.event_types.iter().collect();
+    // A pending delivery is on its way by itself.
+    let keep = |stored: &StoredDelivery| {
+        let is_wanted = event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
+        is_wanted && stored.delivery.status != DeliveryStatus::Pending && stored.replay_id != Some(replay.id)
+    };
+    let found = services
+        .store
+        .list_deliveries(replay.endpoint_id, &replay.statuses, window, PAGE_DELIVERIES_MAX, now, keep)
+        .await?;
+    let page_end = found.next_cursor.as_deref().and_then(|cursor| cursor::decode(cursor).ok());
+    let page: Vec<_> = found.entries.iter().map(|stored| stored.delivery.event_id).collect();
+    // Cut short with nothing found, it goes on behind what was examined.
+    let position = if page.is_empty() { page_end } else { replay.position };
+    let state = if page.is_empty() && page_end.is_none() { ReplayState::Completed } else { ReplayState::Running };
+    Ok(Replay { page, page_end, position, state, ..replay.clone() })
+}
+
+/// Marks the deliveries of the page as due again, those that are not so already; how many this replay has taken up of them, now or before.
+async fn mark(services: &Services, replay: &Replay, endpoint: &Endpoint, now: Timestamp) -> Result<u64, AwsError> {
+    let names: Vec<_> = replay.page.iter().map(|id| (replay.endpoint_id, *id)).collect();
+    let found = services.store.deliveries(&names).await?;
+    let mut taken_up = 0;
+    let mut writes = Vec::new();
+    let mut marked = Vec::new();
+    for StoredDelivery { delivery, replay_id, .. } in names.iter().filter_map(|name| found.get(name)) {
+        if *replay_id == Some(replay.id) {
+            taken_up += 1;
+        } else if replay.statuses.contains(&delivery.status) && delivery.status != DeliveryStatus::Pending {
+            let again = delivery.clone().replayed(replay.created_at, now);
+            let until = retention::waiting_until(&services.config, delivery.event_id, endpoint, now);
+            writes.push(replay_delivery(delivery, &again, replay.id, until)?);
+            marked.push(delivery.event_id);
+        }
+    }
+    keep_events(services, endpoint, &marked).await?;
+    let mut refused = Vec::new();
+    for (recorded, event_id) in services.store.record(&writes).await.into_iter().zip(marked) {
+        match recorded {
+            Recorded::Done => taken_up += 1,
+            Recorded::Refused => refused.push((replay.endpoint_id, event_id)),
+            Recorded::Failed(error) => return Err(error),
+        }
+    }
+    // Overtaken by somebody else, or its own, repeated by the AWS client because an answer got lost.
+    let found = services.store.deliveries(&refused).await?;
+    taken_up += found.values().filter(|stored| stored.replay_id == Some(replay.id)).count() as u64;
+    Ok(taken_up)
 }
 
 /// A write that was refused has been overtaken, which is as good; one that failed has not been done.
@@ -224,9 +262,4 @@ fn written(results: Vec<Recorded>) -> Result<(), AwsError> {
         Recorded::Failed(error) => Err(error),
         Recorded::Done | Recorded::Refused => Ok(()),
     })
-}
-
-async fn queue(services: &Services, messages: &[RetryMessage]) -> Result<(), AwsError> {
-    let now: Vec<_> = messages.iter().map(|message| (message.clone(), 0)).collect();
-    services.queues.send_retries(&now).await.into_iter().collect()
 }

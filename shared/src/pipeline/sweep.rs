@@ -1,151 +1,279 @@
-//! The sweeper: finds what is due and hands it to the retries queue, heals what a crash left behind, removes what deleted endpoints leave.
+//! The sweeper: wakes backlogs whose wakes are not the queue's or got lost, ends flows that have nothing more to do, and clears away what deleted endpoints
+//! leave. It looks at flows, never at deliveries, so a run costs as much whether one delivery waits or a million.
 //!
-//! It looks one period ahead and leaves the rest of a wait to the queue's delay, so retries are on time to the second. It takes each delivery by a
-//! conditional write before it sends the message, so two sweepers at once send one; a crash between the two is healed as a lost message is.
+//! It takes over each wake by a conditional write before it sends the message, so two sweepers at once send one that is valid; a crash between the two is a lost
+//! wake like any other. Wakes come before everything else, and have index partitions of their own.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::aws_error::AwsError;
-use crate::domain::attempt::Trigger;
-use crate::domain::retry::{HEAL_AFTER_SECONDS, QUEUE_DELAY_SECONDS_MAX, SWEEP_LOOK_AHEAD_SECONDS, seconds_until};
+use crate::clock::Moment;
+use crate::domain::backlog::{SweepAction, sweep_action, wake_delay};
+use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::plus_seconds;
 use crate::pipeline::endpoints::{expire_previous, remove_secret};
+use crate::pipeline::operational::{self, OperationalEvent};
 use crate::pipeline::tenants::clear_tenant;
-use crate::queue::messages::RetryMessage;
+use crate::pipeline::{replay, wakes};
 use crate::services::Services;
 use crate::store::Recorded;
-use crate::store::deliveries::{Due, StoredDelivery, take_due};
-use crate::store::keys::DUE_SHARDS;
-use crate::store::removals::Removal;
-use crate::store::replays::Replay;
+use crate::store::flows::{Flow, new_token, rewake_flow};
+use crate::store::keys::{CLEANUP_SHARDS, SWEEP_SHARDS};
+use crate::store::removals::{Cleanup, Removal};
 
-/// How many rounds of up to 250 items one run makes in each of the index's partitions: some 20,000 items in all, a run's worth of time.
-const ROUNDS_MAX: usize = 20;
-/// How long after a failure the removal of a secret is tried again, in seconds.
-const REMOVAL_AGAIN_SECONDS: i64 = 3_600;
+/// How long a run goes on with new pages, in seconds; the next one begins a minute after it.
+const RUN_SECONDS_MAX: u64 = 40;
+/// How many pages of things to be cleared away one run takes from each of the index's partitions.
+const CLEANUP_PAGES_MAX: usize = 20;
+/// How long after a failure something is cleared away again, in seconds.
+const CLEANUP_AGAIN_SECONDS: i64 = 3_600;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Deliveries handed to the retries queue.
-    pub queued: usize,
+    /// Backlogs woken, and replays sent on.
+    pub woken: usize,
+    /// Flows that had nothing more to do.
+    pub ended: usize,
     /// Secrets removed.
     pub secrets_removed: usize,
     /// Things that failed and are tried again at the next run.
     pub failed: usize,
+    /// By how many seconds the look at a backlog is late that is the latest.
+    pub latest_seconds: i64,
+}
+
+impl Swept {
+    fn add(&mut self, other: Self) {
+        self.woken += other.woken;
+        self.ended += other.ended;
+        self.secrets_removed += other.secrets_removed;
+        self.failed += other.failed;
+        self.latest_seconds = self.latest_seconds.max(other.latest_seconds);
+    }
 }
 
 /// Makes one run. Repeating it, also at the same time, is safe.
 pub async fn sweep(services: &Services) -> Swept {
-    sweep_ahead(services, SWEEP_LOOK_AHEAD_SECONDS, ROUNDS_MAX).await
+    run(services, Leases::Hold).await
 }
 
-/// Makes a run that takes every message for the next minute for lost: for a start after a kill, when nobody is left who could be about to send one.
-/// Where a message is there all the same, its delivery has two, of which one turns out stale.
+/// Makes a run that takes every lease for over: for a start after a kill, when nobody is left who could have one.
 pub async fn recover(services: &Services) -> Swept {
-    // One round: what it takes lies within its own sight again. What is left over is healed as any lost message is.
-    sweep_ahead(services, SWEEP_LOOK_AHEAD_SECONDS + HEAL_AFTER_SECONDS, 1).await
+    run(services, Leases::AreOver).await
 }
 
-async fn sweep_ahead(services: &Services, look_ahead_seconds: u32, rounds_max: usize) -> Swept {
+/// Whether somebody may be draining.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leases {
+    Hold,
+    AreOver,
+}
+
+async fn run(services: &Services, leases: Leases) -> Swept {
+    let until = services.clock.moment() + Duration::from_secs(RUN_SECONDS_MAX);
     let mut total = Swept::default();
-    let shards = (0..DUE_SHARDS).map(|shard| sweep_shard(services, shard, look_ahead_seconds, rounds_max));
-    for swept in join_all(shards).await {
-        total.queued += swept.queued;
-        total.secrets_removed += swept.secrets_removed;
-        total.failed += swept.failed;
+    for swept in join_all((0..SWEEP_SHARDS).map(|shard| sweep_flows(services, shard, leases, until))).await {
+        total.add(swept);
     }
-    tracing::info!(queued = total.queued, secrets_removed = total.secrets_removed, failed = total.failed, "swept");
+    for swept in join_all((0..CLEANUP_SHARDS).map(|shard| clean_up(services, shard, until))).await {
+        total.add(swept);
+    }
+    services.metrics.backlog_lateness(total.latest_seconds);
+    tracing::info!(
+        woken = total.woken,
+        ended = total.ended,
+        secrets_removed = total.secrets_removed,
+        failed = total.failed,
+        latest_seconds = total.latest_seconds,
+        "swept"
+    );
     total
 }
 
-async fn sweep_shard(services: &Services, shard: u8, look_ahead_seconds: u32, rounds_max: usize) -> Swept {
+/// The flows of one of the index's partitions, page by page.
+async fn sweep_flows(services: &Services, shard: u8, leases: Leases, until: Moment) -> Swept {
     let mut swept = Swept::default();
-    for _ in 0..rounds_max {
+    let mut after = None;
+    loop {
         let now = services.clock.now();
-        let until = plus_seconds(now, i64::from(look_ahead_seconds));
-        let found = match services.store.due(shard, until).await {
-            Ok(found) => found,
+        // After a kill every flow is looked at, whenever that was to be.
+        let look_until = if leases == Leases::AreOver { Timestamp::MAX } else { now };
+        let page = async {
+            let (ids, next) = services.store.flows_to_sweep(shard, look_until, after.take()).await?;
+            Ok::<_, AwsError>((services.store.flows(&ids).await?, next))
+        };
+        let (flows, next) = match page.await {
+            Ok(page) => page,
             Err(error) => {
-                tracing::error!(%error, shard, "what is due could not be read");
+                tracing::error!(%error, shard, "flows could not be read");
                 swept.failed += 1;
                 return swept;
             }
         };
-        let mut deliveries = Vec::new();
-        let mut removals = Vec::new();
-        let mut replays = Vec::new();
-        for due in found {
-            match due {
-                Due::Delivery(stored) => deliveries.push(*stored),
-                Due::Removal(removal) => removals.push(removal),
-                Due::Replay(replay) => replays.push(*replay),
+        // The index follows the table after a moment: somebody else may just have seen to some of these.
+        let flows = flows.into_values().filter(|flow| flow.sweep_at.is_some_and(|at| at <= look_until));
+        swept.add(settle_flows(services, flows.collect(), leases, now).await);
+        after = next;
+        if after.is_none() || services.clock.moment() >= until {
+            return swept;
+        }
+    }
+}
+
+async fn settle_flows(services: &Services, flows: Vec<Flow>, leases: Leases, now: Timestamp) -> Swept {
+    let mut swept = Swept::default();
+    let mut wake = Vec::new();
+    let mut last_looks = Vec::new();
+    for mut flow in flows {
+        if leases == Leases::AreOver && flow.lease_until.is_some() {
+            flow.lease_until = None;
+            flow.next_at = flow.next_at.or(Some(now));
+        }
+        match sweep_action(flow.looked(), now) {
+            SweepAction::Leave => {}
+            SweepAction::Wake { wakes_lost, .. } => {
+                let next_at = flow.next_at.unwrap_or(now);
+                swept.latest_seconds = swept.latest_seconds.max(now.as_second() - next_at.as_second());
+                wake.push((flow, next_at, wakes_lost));
+            }
+            SweepAction::LastLook => last_looks.push(flow),
+        }
+    }
+    for (looked, flow) in join_all(last_looks.into_iter().map(|flow| last_look(services, flow, now))).await {
+        match looked {
+            Ok(Some(next_at)) => wake.push((flow, next_at, 0)),
+            Ok(None) => swept.ended += 1,
+            Err(error) => {
+                tracing::error!(%error, endpoint_id = %flow.endpoint_id, "a flow could not be ended");
+                swept.failed += 1;
             }
         }
-        let before = swept;
-        hand_over(services, &deliveries, now, &mut swept).await;
-        for removal in removals {
-            remove(services, removal, now, &mut swept).await;
+    }
+    swept.add(take_over(services, wake, now).await);
+    swept
+}
+
+/// Takes over the wakes of these flows and sends them.
+async fn take_over(services: &Services, flows: Vec<(Flow, Timestamp, u32)>, now: Timestamp) -> Swept {
+    let mut swept = Swept::default();
+    let taken = flows.into_iter().map(|(flow, next_at, wakes_lost)| {
+        let token = new_token();
+        let write = rewake_flow(&flow, next_at, &token, wakes_lost, now);
+        let message = wakes::message(flow.scope, flow.endpoint_id, token.clone(), next_at, now);
+        ((flow.endpoint_id, token, message), write)
+    });
+    let (wakes, writes): (Vec<_>, Vec<_>) = taken.unzip();
+    let mut sent = Vec::new();
+    let mut refused = HashMap::new();
+    for ((id, token, message), recorded) in wakes.into_iter().zip(services.store.record(&writes).await) {
+        match recorded {
+            Recorded::Done => sent.extend(message),
+            Recorded::Refused => {
+                refused.insert((id, token), message);
+            }
+            Recorded::Failed(error) => {
+                tracing::error!(%error, "a wake could not be taken over");
+                swept.failed += 1;
+            }
         }
-        for replay in replays {
-            wake_replay(services, &replay, now, &mut swept).await;
+    }
+    // Overtaken by somebody else, or taken over here and the answer got lost.
+    let wakes: Vec<_> = refused.keys().cloned().collect();
+    match services.store.valid_wakes(&wakes).await {
+        Ok(valid) => sent
+            .extend(refused.into_iter().filter(|((id, _), _)| valid.contains(id)).filter_map(|(_, message)| message)),
+        Err(error) => {
+            tracing::error!(%error, "whether wakes were taken over is not known; they are sent as lost ones are");
+            swept.failed += 1;
         }
-        if (swept.queued, swept.secrets_removed) == (before.queued, before.secrets_removed) {
-            break;
+    }
+    for result in services.queues.send_retries(&sent).await {
+        match result {
+            Ok(()) => swept.woken += 1,
+            Err(error) => {
+                tracing::error!(%error, "a wake could not be sent; it is sent again as a lost one is");
+                swept.failed += 1;
+            }
         }
     }
     swept
 }
 
-async fn hand_over(services: &Services, deliveries: &[StoredDelivery], now: Timestamp, swept: &mut Swept) {
-    let taken: Vec<_> = deliveries.iter().filter_map(|stored| Some((stored, take_due(stored, now)?))).collect();
-    let writes: Vec<_> = taken.iter().map(|(_, write)| write.clone()).collect();
-    let mut messages = Vec::new();
-    for ((stored, _), result) in taken.into_iter().zip(services.store.record(&writes).await) {
-        match result {
-            Recorded::Done => messages.push(wake_message(stored, now)),
-            Recorded::Refused => {}
-            Recorded::Failed(error) => {
-                tracing::error!(%error, "a due delivery could not be taken");
-                swept.failed += 1;
+/// Takes the last look at a flow that has nothing more to do: when its backlog is to be looked at, if something waits in it after all.
+async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<Option<Timestamp>, AwsError>, Flow) {
+    let looked = async {
+        if let Some(waits) = services.store.backlog(flow.endpoint_id, None, 1).await?.first() {
+            return Ok(Some(waits.due.max(now)).filter(|at| wake_delay(*at, now).is_some()).or(Some(now)));
+        }
+        let endpoint = services.store.endpoint(flow.scope, flow.endpoint_id).await?;
+        let mut flow = flow.clone();
+        match endpoint {
+            Some(endpoint) if endpoint.status == EndpointStatus::Active => {}
+            // Of an endpoint that gets nothing nothing is to be remembered. Whoever has disabled it may not have come to tell of it.
+            inactive => {
+                if let Some(disabled) = inactive.filter(|endpoint| endpoint.status == EndpointStatus::Disabled) {
+                    let event = OperationalEvent::endpoint_disabled(&disabled);
+                    operational::emit(services, flow.scope, &[event]).await?;
+                }
+                services.store.note_healthy(flow.endpoint_id).await?;
+                flow.health = crate::domain::health::Health::default();
             }
         }
-    }
-    for result in services.queues.send_retries(&messages).await {
-        match result {
-            Ok(()) => swept.queued += 1,
-            Err(error) => {
-                tracing::error!(%error, "a due delivery could not be queued; it is looked at again");
-                swept.failed += 1;
-            }
-        }
-    }
-}
-
-fn wake_message(stored: &StoredDelivery, now: Timestamp) -> (RetryMessage, u32) {
-    let delivery = &stored.delivery;
-    let message = RetryMessage::next_attempt(delivery, Trigger::Automatic);
-    let due = delivery.next_attempt_at.unwrap_or(now);
-    (message, seconds_until(due, now).min(QUEUE_DELAY_SECONDS_MAX))
-}
-
-/// Sends a replay on whose message got lost.
-async fn wake_replay(services: &Services, replay: &Replay, now: Timestamp, swept: &mut Swept) {
-    let touched = Replay { updated_at: now, ..replay.clone() };
-    let woken = async {
-        if services.store.advance_replay(replay, &touched, now).await? {
-            let message = RetryMessage::Replay { scope: replay.scope, replay_id: replay.id };
-            services.queues.send_retries(&[(message, 0)]).await.into_iter().collect::<Result<(), _>>()?;
-        }
-        Ok::<_, AwsError>(())
+        services.store.end_flow(&flow, now).await.map(|_| None)
     };
-    match woken.await {
-        Ok(()) => swept.queued += 1,
-        Err(error) => {
-            tracing::error!(%error, replay_id = %replay.id, "a replay could not be woken");
-            swept.failed += 1;
+    (looked.await, flow)
+}
+
+/// What is to be cleared away, and replays that have died, of one of the index's partitions.
+async fn clean_up(services: &Services, shard: u8, until: Moment) -> Swept {
+    let mut swept = Swept::default();
+    for _ in 0..CLEANUP_PAGES_MAX {
+        let now = services.clock.now();
+        let found = match services.store.cleanups(shard, now).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, shard, "what is to be cleared away could not be read");
+                swept.failed += 1;
+                return swept;
+            }
+        };
+        if found.is_empty() {
+            return swept;
         }
+        for one in found {
+            match one {
+                Cleanup::Removal(removal) => remove(services, removal, now, &mut swept).await,
+                Cleanup::Replay(stalled) => match wake_replay(services, &stalled, now).await {
+                    Ok(()) => swept.woken += 1,
+                    Err(error) => {
+                        tracing::error!(%error, replay_id = %stalled.id, "a replay could not be sent on");
+                        swept.failed += 1;
+                        return swept;
+                    }
+                },
+            }
+            if services.clock.moment() >= until {
+                return swept;
+            }
+        }
+    }
+    swept
+}
+
+/// Sends a replay on that has died.
+async fn wake_replay(
+    services: &Services,
+    stalled: &crate::store::replays::Replay,
+    now: Timestamp,
+) -> Result<(), AwsError> {
+    match services.store.advance_replay(stalled, stalled.clone(), now).await? {
+        Some(replay) => replay::go_on(services, &replay).await,
+        None => Ok(()),
     }
 }
 
@@ -155,7 +283,7 @@ async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &m
         Err(error) => {
             tracing::error!(%error, ?removal, "something could not be cleared away");
             swept.failed += 1;
-            let again = plus_seconds(now, REMOVAL_AGAIN_SECONDS);
+            let again = plus_seconds(now, CLEANUP_AGAIN_SECONDS);
             if let Err(error) = services.store.note_removal(removal, again).await {
                 tracing::error!(%error, ?removal, "it stays due");
             }
@@ -163,7 +291,7 @@ async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &m
     }
 }
 
-/// Whether a secret was removed.
+/// Clears away what a note says; whether a secret was removed.
 async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsError> {
     match removal {
         Removal::Secret { endpoint_id, scope } => {

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::attempt::Trigger;
-use crate::domain::delivery::Delivery;
 use crate::domain::event::NewEvent;
 use crate::domain::id::{EndpointId, EventId, ReplayId, TenantId};
 use crate::domain::tenant::Scope;
@@ -68,21 +66,14 @@ impl EventMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RetryMessage {
-    /// The next attempt of a delivery that is on record.
-    Attempt {
+    /// A wake: something may be due for an endpoint. Only the one whose token the endpoint's flow has is valid.
+    Wake {
         /// Whose it is and in which mode.
         scope: Scope,
         /// To whom.
         endpoint_id: EndpointId,
-        /// What.
-        event_id: EventId,
-        /// Which attempt this is for, from 1. Once there is a result for it, the message is stale.
-        attempt: u32,
-        /// What made Outhook try.
-        trigger: Trigger,
-        /// How often it found no place at its endpoint, where others were waiting for an answer.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        times_put_off: u32,
+        /// What tells the valid wake from others.
+        token: String,
     },
     /// A part of the fan-out of an event that is on record: the endpoints from `first` to `last`, both included.
     FanOut {
@@ -104,34 +95,7 @@ pub enum RetryMessage {
     },
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
 impl RetryMessage {
-    /// The message for the attempt that comes next for this delivery.
-    #[must_use]
-    pub fn next_attempt(delivery: &Delivery, trigger: Trigger) -> Self {
-        Self::Attempt {
-            scope: delivery.scope,
-            endpoint_id: delivery.endpoint_id,
-            event_id: delivery.event_id,
-            attempt: delivery.attempt_count + 1,
-            trigger,
-            times_put_off: 0,
-        }
-    }
-
-    /// The message for the same, found no place for so often.
-    #[must_use]
-    pub fn put_off(mut self, times: u32) -> Self {
-        if let Self::Attempt { times_put_off, .. } = &mut self {
-            *times_put_off = times;
-        }
-        self
-    }
-
     /// The message as JSON.
     #[must_use]
     pub fn body(&self) -> String {
@@ -143,7 +107,7 @@ impl RetryMessage {
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         match self {
-            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => scope.tenant_id,
+            Self::Wake { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => scope.tenant_id,
         }
     }
 }
@@ -179,14 +143,8 @@ mod tests {
 
     #[test]
     fn retry_messages_read_back_and_unknown_kinds_are_refused() {
-        let message = RetryMessage::Attempt {
-            scope: scope(),
-            endpoint_id: EndpointId::from_parts(NOW, [3; 10]),
-            event_id: EventId::from_parts(NOW, [4; 10]),
-            attempt: 2,
-            trigger: Trigger::Automatic,
-            times_put_off: 1,
-        };
+        let endpoint_id = EndpointId::from_parts(NOW, [3; 10]);
+        let message = RetryMessage::Wake { scope: scope(), endpoint_id, token: "0123456789abcdef".to_owned() };
         assert_eq!(serde_json::from_str::<RetryMessage>(&message.body()).unwrap(), message);
         assert!(serde_json::from_str::<RetryMessage>(r#"{"kind":"other"}"#).is_err());
     }

@@ -25,8 +25,9 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 
+use crate::clock::{Clock, Moment};
 use crate::domain::address::AddressPolicy;
-use crate::domain::attempt::{self, Answer, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, printable_body};
+use crate::domain::attempt::{self, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, SendResult, printable_body};
 use address_guard::{GuardedResolver, Lookup, SystemLookup};
 use connector::{Connector, connector};
 use failure::NoAnswer;
@@ -57,6 +58,8 @@ pub struct Sender {
     /// Makes a new connection for every request.
     fresh: Client<Connector, Full<Bytes>>,
     policy: Arc<AddressPolicy>,
+    /// Measures the time limits.
+    clock: Clock,
 }
 
 /// The sender could not be set up; nothing about a receiver.
@@ -69,19 +72,16 @@ impl Sender {
     ///
     /// # Errors
     /// When the TLS library refuses its own defaults.
-    pub fn new(policy: AddressPolicy) -> Result<Self, SenderError> {
-        Self::with_lookup(policy, Arc::new(SystemLookup))
+    pub fn new(policy: AddressPolicy, clock: Clock) -> Result<Self, SenderError> {
+        Self::build(policy, clock, Arc::new(SystemLookup), connector::public_roots())
     }
 
-    /// The same, asking another resolver than the system's.
-    ///
-    /// # Errors
-    /// When the TLS library refuses its own defaults.
-    pub fn with_lookup(policy: AddressPolicy, lookup: Arc<dyn Lookup>) -> Result<Self, SenderError> {
-        Self::build(policy, lookup, connector::public_roots())
-    }
-
-    fn build(policy: AddressPolicy, lookup: Arc<dyn Lookup>, roots: RootCertStore) -> Result<Self, SenderError> {
+    fn build(
+        policy: AddressPolicy,
+        clock: Clock,
+        lookup: Arc<dyn Lookup>,
+        roots: RootCertStore,
+    ) -> Result<Self, SenderError> {
         let policy = Arc::new(policy);
         let connector =
             connector(GuardedResolver { policy: Arc::clone(&policy), lookup }, connector::tls_config(roots)?);
@@ -91,22 +91,23 @@ impl Sender {
             .pool_max_idle_per_host(CONNECTIONS_IDLE_MAX)
             .build(connector.clone());
         let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, fresh, policy })
+        Ok(Self { client, fresh, policy, clock })
     }
 
-    /// Sends one request and says what came of it. A receiver's failure is an answer, never an error.
-    pub async fn send(&self, request: WebhookRequest) -> Answer {
-        let begun = Instant::now();
+    /// Sends one request and says what came of it. A receiver's failure is a result, never an error.
+    pub async fn send(&self, request: WebhookRequest) -> SendResult {
+        let begun = self.clock.moment();
         let result = self.exchange(request, begun).await;
-        let duration_ms = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-        Answer { result, duration_ms }
+        let duration_ms = u32::try_from(self.clock.moment().since(begun).as_millis()).unwrap_or(u32::MAX);
+        SendResult { result, duration_ms }
     }
 
-    async fn exchange(&self, request: WebhookRequest, begun: Instant) -> Result<attempt::Response, Failure> {
+    async fn exchange(&self, request: WebhookRequest, begun: Moment) -> Result<attempt::Response, Failure> {
         let outgoing = self.outgoing(&request)?;
-        let left = || Duration::from_secs(u64::from(request.timeout_seconds)).saturating_sub(begun.elapsed());
-        let response = match answer_head(&self.client, outgoing.clone(), left()).await {
-            Err(NoAnswer::ClosedBefore(_)) => answer_head(&self.fresh, outgoing, left()).await,
+        let limit = Duration::from_secs(u64::from(request.timeout_seconds));
+        let left = || limit.saturating_sub(self.clock.moment().since(begun));
+        let response = match self.answer_head(&self.client, outgoing.clone(), left()).await {
+            Err(NoAnswer::ClosedBefore(_)) => self.answer_head(&self.fresh, outgoing, left()).await,
             first => first,
         };
         let response = response.map_err(|reason| reason.failure(request.timeout_seconds))?;
@@ -114,7 +115,7 @@ impl Sender {
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let left = left().min(Duration::from_secs(BODY_SECONDS_MAX));
-        Ok(attempt::Response { status, retry_after, body: first_of_body(response.into_body(), left).await })
+        Ok(attempt::Response { status, retry_after, body: self.first_of_body(response.into_body(), left).await })
     }
 
     /// The request as it goes out, if its URL is still permitted: the rules of the stack may have changed since it was stored.
@@ -134,50 +135,51 @@ impl Sender {
         outgoing.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
         Ok(outgoing)
     }
-}
 
-/// Sends a request and waits for the head of its answer.
-async fn answer_head(
-    client: &Client<Connector, Full<Bytes>>,
-    mut request: Request<Full<Bytes>>,
-    within: Duration,
-) -> Result<Response<Incoming>, NoAnswer> {
-    let reached = Reached::default();
-    let connection = capture_connection(&mut request);
-    let begun = Instant::now();
-    let answered = stage::tracked(&reached, tokio::time::timeout(within, client.request(request))).await;
-    // The client may give the request a used connection while it still makes a new one.
-    let is_connected = connection.connection_metadata().is_some();
-    let stage = reached.stage().filter(|_| !is_connected);
-    match answered {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => {
-            let at_once = begun.elapsed() < Duration::from_millis(CLOSED_BEFORE_MILLISECONDS);
-            if reached.stage().is_none() && at_once && failure::is_silent_end(&error) {
-                return Err(NoAnswer::ClosedBefore(error));
+    /// Sends a request and waits for the head of its answer.
+    async fn answer_head(
+        &self,
+        client: &Client<Connector, Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let reached = Reached::default();
+        let connection = capture_connection(&mut request);
+        let begun = Instant::now();
+        let answered = stage::tracked(&reached, self.clock.timeout(within, client.request(request))).await;
+        // The client may give the request a used connection while it still makes a new one.
+        let is_connected = connection.connection_metadata().is_some();
+        let stage = reached.stage().filter(|_| !is_connected);
+        match answered {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let at_once = begun.elapsed() < Duration::from_millis(CLOSED_BEFORE_MILLISECONDS);
+                if reached.stage().is_none() && at_once && failure::is_silent_end(&error) {
+                    return Err(NoAnswer::ClosedBefore(error));
+                }
+                Err(NoAnswer::Failed(error, stage))
             }
-            Err(NoAnswer::Failed(error, stage))
+            Err(_) => Err(NoAnswer::TooLate(stage)),
         }
-        Err(_) => Err(NoAnswer::TooLate(stage)),
     }
-}
 
-/// The first bytes of a body. Whatever is wrong with the rest of it, status and headers have already decided.
-async fn first_of_body(mut body: Incoming, within: Duration) -> String {
-    let mut kept = Vec::new();
-    let reading = async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(chunk) = frame.data_ref() else { continue };
-            let room = RESPONSE_KEPT_BYTES_MAX - kept.len();
-            kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            read += chunk.len();
-            if read > BODY_READ_BYTES_MAX {
-                break;
+    /// The first bytes of a body. Whatever is wrong with the rest of it, status and headers have already decided.
+    async fn first_of_body(&self, mut body: Incoming, within: Duration) -> String {
+        let mut kept = Vec::new();
+        let reading = async {
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                let Some(chunk) = frame.data_ref() else { continue };
+                let room = RESPONSE_KEPT_BYTES_MAX - kept.len();
+                kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                read += chunk.len();
+                if read > BODY_READ_BYTES_MAX {
+                    break;
+                }
             }
-        }
-    };
-    // A body that trickles is cut, which is no failure.
-    let _ = tokio::time::timeout(within, reading).await;
-    printable_body(&kept)
+        };
+        // A body that trickles is cut, which is no failure.
+        let _ = self.clock.timeout(within, reading).await;
+        printable_body(&kept)
+    }
 }

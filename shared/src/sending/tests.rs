@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::address_guard::Lookup;
 use super::request::WebhookRequest;
 use super::{PRODUCT, Sender};
+use crate::clock::Clock;
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{Failure, Outcome, Response};
 
@@ -47,7 +48,7 @@ fn trusting(answers: &[&[&str]], roots: RootCertStore) -> Sender {
     let parse = |text: &&str| format!("{text}:0").parse().unwrap();
     let answers = answers.iter().map(|answer| answer.iter().map(parse).collect()).collect();
     let policy = AddressPolicy { allow_http: true, allowed_ranges: vec!["127.0.0.1/32".parse().unwrap()] };
-    Sender::build(policy, Arc::new(Scripted { answers, asked: AtomicUsize::new(0) }), roots).unwrap()
+    Sender::build(policy, Clock::System, Arc::new(Scripted { answers, asked: AtomicUsize::new(0) }), roots).unwrap()
 }
 
 async fn send(sender: &Sender, url: impl Into<String>) -> Result<Response, Failure> {

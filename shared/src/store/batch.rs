@@ -39,9 +39,20 @@ pub enum Write {
         set: Vec<(&'static str, AttributeValue)>,
         /// Attributes that go.
         remove: Vec<&'static str>,
-        /// Attributes and the values that they must have.
-        only_if: Vec<(&'static str, AttributeValue)>,
+        /// What must hold of it.
+        only_if: Vec<Condition>,
     },
+}
+
+/// What must hold of an attribute for a write to be carried out.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// It has this value.
+    Is(&'static str, AttributeValue),
+    /// It is not there.
+    Missing(&'static str),
+    /// It is not there, or at most this.
+    MissingOrAtMost(&'static str, AttributeValue),
 }
 
 /// What became of a write.
@@ -132,9 +143,16 @@ impl Store {
                 }
                 statement.push_str(&format!(r#" WHERE "{PK}" = ? AND "{SK}" = ?"#));
                 parameters.extend([AttributeValue::S(key.pk.clone()), AttributeValue::S(key.sk.clone())]);
-                for (name, value) in only_if {
-                    statement.push_str(&format!(r#" AND "{name}" = ?"#));
-                    parameters.push(value.clone());
+                for condition in only_if {
+                    let (holds, value) = match condition {
+                        Condition::Is(name, value) => (format!(r#""{name}" = ?"#), Some(value)),
+                        Condition::Missing(name) => (format!(r#""{name}" IS MISSING"#), None),
+                        Condition::MissingOrAtMost(name, value) => {
+                            (format!(r#"("{name}" IS MISSING OR "{name}" <= ?)"#), Some(value))
+                        }
+                    };
+                    statement.push_str(&format!(" AND {holds}"));
+                    parameters.extend(value.cloned());
                 }
                 (statement, parameters)
             }

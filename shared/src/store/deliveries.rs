@@ -1,15 +1,13 @@
-//! Deliveries: written after their first attempts, changed only over the attempt that a result is for, read newest first; and what is due.
+//! Deliveries: written after their first attempts, changed only over the attempt that a result is for, read newest first.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::batch::Write;
+use super::batch::{Condition, Write};
 use super::cursor::Page;
-use super::items::{DeliveryItem, StoredEvent, index_key};
-use super::keys::{self, INDEX_PK, INDEX_SK};
-use super::removals::Removal;
-use super::replays::Replay;
+use super::items::{DeliveryItem, EventItem, StoredEvent, TenantItem, index_key};
+use super::keys::{self, INDEX_PK, INDEX_SK, TTL};
 use super::scan::{Partition, Window};
 use super::{Item, Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
@@ -17,111 +15,104 @@ use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
 
-/// The most items that the sweeper takes from one index partition at once.
-pub const DUE_PER_SHARD_MAX: i32 = 250;
-
-/// A delivery as it was read, with what the sweeper keeps beside it.
+/// A delivery as it was read.
 #[derive(Clone, Debug)]
 pub struct StoredDelivery {
     /// The delivery.
     pub delivery: Delivery,
-    /// How often a message for its next attempt was taken for lost.
-    pub messages_lost: u32,
     /// The bulk replay that has taken it up last.
     pub replay_id: Option<ReplayId>,
-    index_sk: Option<String>,
+    /// Until when it is kept.
+    pub expires_at: Timestamp,
+}
+
+/// The most deliveries of one round of a drain: with their events and their tenant they are one call.
+pub const ROUND_MAX: usize = 49;
+
+/// What a drain needs for its next requests.
+#[derive(Debug)]
+pub struct Round {
+    /// The endpoint's tenant; `None` if it is gone.
+    pub tenant: Option<TenantItem>,
+    /// The deliveries that are there.
+    pub deliveries: HashMap<EventId, StoredDelivery>,
+    /// The events that are there.
+    pub events: HashMap<EventId, StoredEvent>,
+    /// Those that cannot be read, and why.
+    pub unreadable: Vec<(EventId, AwsError)>,
 }
 
 impl From<DeliveryItem> for StoredDelivery {
     fn from(item: DeliveryItem) -> Self {
-        Self {
-            delivery: item.delivery,
-            messages_lost: item.messages_lost,
-            replay_id: item.replay_id,
-            index_sk: item.index_sk,
-        }
+        Self { delivery: item.delivery, replay_id: item.replay_id, expires_at: item.expires_at }
     }
-}
-
-/// What the sweeper finds.
-#[derive(Clone, Debug)]
-pub enum Due {
-    /// A delivery whose next attempt is due soon, or whose message got lost.
-    Delivery(Box<StoredDelivery>),
-    /// Something to be cleared away.
-    Removal(Removal),
-    /// A bulk replay that has not got on for a while.
-    Replay(Box<Replay>),
 }
 
 /// The write that keeps a delivery unless there is one of this event and endpoint already.
 ///
 /// # Errors
 /// When it cannot be put in its stored form.
-pub fn insert_delivery(delivery: &Delivery, now: Timestamp, expires_at: Timestamp) -> Result<Write, AwsError> {
+pub fn insert_delivery(delivery: &Delivery, expires_at: Timestamp) -> Result<Write, AwsError> {
     let key = keys::delivery(delivery.endpoint_id, delivery.event_id);
-    Ok(Write::Insert(to_item(&key, &DeliveryItem::new(delivery.clone(), now, expires_at))?))
+    Ok(Write::Insert(to_item(&key, &DeliveryItem::new(delivery.clone(), expires_at))?))
 }
 
-/// The write that records `after` over `before`: only if the delivery is still where it was, at the same attempt and in the same state.
+/// The write that records `after` over `before`: only if the delivery is still where it was, at the same attempt and in the same state. It is kept until
+/// `expires_at`.
 ///
 /// # Errors
 /// When it cannot be put in its stored form.
-pub fn update_delivery(before: &Delivery, after: &Delivery, now: Timestamp) -> Result<Write, AwsError> {
-    let mut item: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
-    let mut set = Vec::new();
-    for name in
-        ["status", "attempt_count", "attempts_before", "payload_fields", "attempts", "updated_at", "next_attempt_at"]
-    {
-        if let Some(value) = item.remove(name) {
-            set.push((name, value));
+pub fn update_delivery(before: &Delivery, after: &Delivery, expires_at: Timestamp) -> Result<Write, AwsError> {
+    /// What a change can touch; what is not there afterwards goes.
+    const CHANGING: [&str; 11] = [
+        "status",
+        "attempt_count",
+        "counted_attempts",
+        "payload_fields",
+        "attempts",
+        "updated_at",
+        "next_attempt_at",
+        "next_trigger",
+        "resume_at",
+        "retry_after",
+        "effects_due",
+    ];
+    let mut shape: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+    let mut set = vec![(TTL, number(expires_at.as_second()))];
+    // Whatever was there: what somebody else has set meanwhile goes too.
+    let mut remove = Vec::new();
+    for name in CHANGING {
+        match shape.remove(name) {
+            Some(value) => set.push((name, value)),
+            None => remove.push(name),
         }
     }
-    let mut remove = Vec::new();
-    if before.next_attempt_at.is_some() && after.next_attempt_at.is_none() {
-        remove.push("next_attempt_at");
-    }
-    set.push(("messages_lost", number(0)));
-    match index_key(after, now, 0) {
+    match index_key(after) {
         Some((pk, sk)) => set.extend([(INDEX_PK, text(pk)), (INDEX_SK, text(sk))]),
         None => remove.extend([INDEX_PK, INDEX_SK]),
     }
-    Ok(Write::Update {
-        key: keys::delivery(before.endpoint_id, before.event_id),
-        set,
-        remove,
-        only_if: vec![("attempt_count", number(before.attempt_count)), ("status", text(before.status.as_str()))],
-    })
+    let only_if = vec![
+        Condition::Is("attempt_count", number(before.attempt_count)),
+        Condition::Is("status", text(before.status.as_str())),
+    ];
+    Ok(Write::Update { key: keys::delivery(before.endpoint_id, before.event_id), set, remove, only_if })
 }
 
 /// The write by which a bulk replay takes a delivery up.
 ///
 /// # Errors
 /// When it cannot be put in its stored form.
-pub fn replay_delivery(before: &Delivery, after: &Delivery, by: ReplayId, now: Timestamp) -> Result<Write, AwsError> {
-    let mut write = update_delivery(before, after, now)?;
+pub fn replay_delivery(
+    before: &Delivery,
+    after: &Delivery,
+    by: ReplayId,
+    expires_at: Timestamp,
+) -> Result<Write, AwsError> {
+    let mut write = update_delivery(before, after, expires_at)?;
     if let Write::Update { set, .. } = &mut write {
         set.push(("replay_id", text(by.to_string())));
     }
     Ok(write)
-}
-
-/// The write by which one sweeper, and no other, takes a delivery that is due: moves the time when it is looked at again.
-#[must_use]
-pub fn take_due(stored: &StoredDelivery, now: Timestamp) -> Option<Write> {
-    let delivery = &stored.delivery;
-    let seen_at = stored.index_sk.clone()?;
-    let due = delivery.next_attempt_at.unwrap_or(now);
-    // A message that was sent for a time gone by got no result: look again later and later.
-    let messages_lost = if due < now { stored.messages_lost + 1 } else { stored.messages_lost };
-    let (_, look_again) =
-        index_key(&Delivery { next_attempt_at: Some(due.max(now)), ..delivery.clone() }, now, messages_lost)?;
-    Some(Write::Update {
-        key: keys::delivery(delivery.endpoint_id, delivery.event_id),
-        set: vec![(INDEX_SK, text(look_again)), ("messages_lost", number(messages_lost))],
-        remove: Vec::new(),
-        only_if: vec![(INDEX_SK, text(seen_at)), ("status", text("pending"))],
-    })
 }
 
 impl Store {
@@ -154,6 +145,37 @@ impl Store {
             found.insert((stored.delivery.endpoint_id, stored.delivery.event_id), stored);
         }
         Ok(found)
+    }
+
+    /// Reads what a drain needs for its next requests, with one call: the endpoint's tenant, the deliveries and their events, as they are now. `event_ids` are
+    /// at most [`ROUND_MAX`].
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn round(&self, scope: Scope, endpoint_id: EndpointId, event_ids: &[EventId]) -> Result<Round, AwsError> {
+        let tenant = keys::tenant(scope.tenant_id);
+        let of_delivery = |id: &EventId| keys::delivery(endpoint_id, *id);
+        let of_event = |id: &EventId| keys::event(scope, *id);
+        let wanted: Vec<_> = std::iter::once(tenant.clone())
+            .chain(event_ids.iter().map(of_delivery))
+            .chain(event_ids.iter().map(of_event))
+            .collect();
+        let mut items = self.get_many(&wanted, true).await?;
+        let tenant = items.remove(&tenant).map(from_item).transpose()?;
+        let mut round = Round { tenant, deliveries: HashMap::new(), events: HashMap::new(), unreadable: Vec::new() };
+        for id in event_ids {
+            let delivery = items.remove(&of_delivery(id)).map(from_item::<DeliveryItem>).transpose();
+            let event = items.remove(&of_event(id)).map(from_item::<EventItem>).transpose();
+            let event = event.and_then(|event| event.map(EventItem::into_stored).transpose());
+            match (delivery, event) {
+                (Ok(delivery), Ok(event)) => {
+                    round.deliveries.extend(delivery.map(|item| (*id, StoredDelivery::from(item))));
+                    round.events.extend(event.map(|event| (*id, event)));
+                }
+                (Err(error), _) | (_, Err(error)) => round.unreadable.push((*id, error)),
+            }
+        }
+        Ok(round)
     }
 
     /// Reads many events with one call per hundred.
@@ -205,34 +227,4 @@ impl Store {
         };
         self.scan_events(&partitions, window, limit, read, keep, |stored| stored.delivery.event_id).await
     }
-
-    /// What is due in one index partition up to `until`, the longest due first; at most [`DUE_PER_SHARD_MAX`].
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn due(&self, shard: u8, until: Timestamp) -> Result<Vec<Due>, AwsError> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(keys::INDEX)
-            .key_condition_expression(format!("{INDEX_PK} = :pk AND {INDEX_SK} <= :until"))
-            .expression_attribute_values(":pk", text(keys::due_partition(shard)))
-            .expression_attribute_values(":until", text(keys::due_sort(until)))
-            .limit(DUE_PER_SHARD_MAX)
-            .send()
-            .await
-            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
-        answer.items.unwrap_or_default().into_iter().map(due_of).collect()
-    }
-}
-
-fn due_of(item: Item) -> Result<Due, AwsError> {
-    if item.contains_key("event_id") {
-        return Ok(Due::Delivery(Box::new(from_item::<DeliveryItem>(item)?.into())));
-    }
-    if item.contains_key("clear_away") {
-        return from_item(item).map(Due::Removal);
-    }
-    Ok(Due::Replay(Box::new(from_item(item)?)))
 }

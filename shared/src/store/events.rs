@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::batch::Write;
+use super::batch::{Condition, Write};
 use super::cursor::Page;
-use super::items::{EventItem, StoredEvent};
-use super::keys::{self, Key};
+use super::items::{EventItem, Kept, StoredEvent};
+use super::keys::{self, Key, TTL};
 use super::scan::{Partition, Window};
-use super::{Store, from_item, to_item};
+use super::{Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, EventId};
@@ -17,9 +17,20 @@ use crate::domain::tenant::Scope;
 ///
 /// # Errors
 /// When the event cannot be put in its stored form.
-pub fn insert_event(event: &Event, delivered_to: &[EndpointId], expires_at: Timestamp) -> Result<Write, AwsError> {
-    let item = EventItem::new(event, delivered_to, expires_at)?;
+pub fn insert_event(event: &Event, delivered_to: &[EndpointId], kept: Kept) -> Result<Write, AwsError> {
+    let item = EventItem::new(event, delivered_to, kept)?;
     Ok(Write::Insert(to_item(&keys::event(event.scope, event.id), &item)?))
+}
+
+/// The write that keeps an event for longer. It costs as much as the event is large, so it is for those that would expire while something waits.
+#[must_use]
+pub fn keep_event_until(scope: Scope, id: EventId, until: Timestamp) -> Write {
+    Write::Update {
+        key: keys::event(scope, id),
+        set: vec![(TTL, number(until.as_second()))],
+        remove: Vec::new(),
+        only_if: vec![Condition::Is("id", text(id.to_string()))],
+    }
 }
 
 impl Store {
@@ -30,7 +41,7 @@ impl Store {
     pub async fn event(&self, scope: Scope, id: EventId, now: Timestamp) -> Result<Option<StoredEvent>, AwsError> {
         let found: Option<EventItem> = self.get(&keys::event(scope, id), true).await?;
         let stored = found.map(EventItem::into_stored).transpose()?;
-        Ok(stored.filter(|stored| stored.expires_at > now))
+        Ok(stored.filter(|stored| stored.shown_until > now))
     }
 
     /// A page of events that `keep` keeps, in the order of their ids.
@@ -49,7 +60,7 @@ impl Store {
             (0..keys::EVENT_SHARDS).map(|shard| Partition::Table(keys::events_partition(scope, shard))).collect();
         let read = |item| {
             let stored = from_item::<EventItem>(item)?.into_stored()?;
-            Ok(Some(stored).filter(|stored| stored.expires_at > now))
+            Ok(Some(stored).filter(|stored| stored.shown_until > now))
         };
         self.scan_events(&partitions, window, limit, read, keep, |stored| stored.event.id).await
     }

@@ -1,12 +1,12 @@
-//! Idempotency keys: which event id a key stands for, whether the queue has the event, and what was sent under it.
+//! Idempotency keys: which event id a key stands for, whether the queue has the event, and who is about to send it.
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, from_item, key_item, keys, number, to_item};
+use super::{Condition, Recorded, Store, Write, from_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::EventId;
 use crate::domain::tenant::Scope;
@@ -14,6 +14,9 @@ use crate::domain::time::plus_seconds;
 
 /// How long a key stands for its event, in seconds: 24 h.
 pub const IDEMPOTENCY_SECONDS: i64 = 86_400;
+/// How long whoever has claimed a key has to put the event onto the queue, in seconds. API and deliver live no longer than that and a second for the
+/// sending: the API 29 s.
+const CLAIM_SECONDS: i64 = 30;
 
 /// What is known of an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,13 +27,27 @@ pub struct IdempotencyRecord {
     pub body_hash: Option<String>,
     /// Whether the queue has the event for certain.
     pub queued: bool,
+    /// Who is about to put it there.
+    pub claim: String,
+    /// Until when nobody else does.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub claimed_until: Timestamp,
     /// From when on the key is free again.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub expires_at: Timestamp,
 }
 
+impl IdempotencyRecord {
+    /// A new claim on a key for an event.
+    #[must_use]
+    pub fn new(event_id: EventId, body_hash: Option<String>, queued: bool, claim: String, now: Timestamp) -> Self {
+        let claimed_until = plus_seconds(now, CLAIM_SECONDS);
+        Self { event_id, body_hash, queued, claim, claimed_until, expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS) }
+    }
+}
+
 impl Store {
-    /// Takes an idempotency key for an event id. Comes back with what was there before, if it is not yet over; then nothing is changed.
+    /// Takes an idempotency key. Comes back with what was there before, if it is not yet over; then nothing is changed.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -38,18 +55,14 @@ impl Store {
         &self,
         scope: Scope,
         key: &str,
-        event_id: EventId,
-        body_hash: Option<String>,
-        queued: bool,
+        record: &IdempotencyRecord,
         now: Timestamp,
     ) -> Result<Option<IdempotencyRecord>, AwsError> {
-        let record =
-            IdempotencyRecord { event_id, body_hash, queued, expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS) };
         let answer = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(to_item(&keys::idempotency(scope, key), &record)?))
+            .set_item(Some(to_item(&keys::idempotency(scope, key), record)?))
             .condition_expression("attribute_not_exists(PK) OR expires_at <= :now")
             .expression_attribute_values(":now", number(now.as_second()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -60,7 +73,9 @@ impl Store {
             Err(SdkError::ServiceError(error)) => match error.err() {
                 PutItemError::ConditionalCheckFailedException(refused) => {
                     let item = refused.item().cloned().ok_or_else(|| AwsError::gave_up("dynamodb:PutItem"))?;
-                    from_item(item).map(Some)
+                    let found: IdempotencyRecord = from_item(item)?;
+                    // Its own, written by an earlier try whose answer was lost.
+                    Ok(Some(found).filter(|found| (&found.claim, found.event_id) != (&record.claim, record.event_id)))
                 }
                 _ => Err(AwsError::from_sdk("dynamodb:PutItem", &SdkError::ServiceError(error))),
             },
@@ -68,21 +83,60 @@ impl Store {
         }
     }
 
-    /// Notes that the queue has the event of a key. Repeating is safe.
+    /// What is known of an idempotency key.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn confirm_idempotency_key(&self, scope: Scope, key: &str) -> Result<(), AwsError> {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key_item(&keys::idempotency(scope, key))))
-            .update_expression("SET queued = :yes")
-            .condition_expression("attribute_exists(PK)")
-            .expression_attribute_values(":yes", aws_sdk_dynamodb::types::AttributeValue::Bool(true))
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| AwsError::from_sdk("dynamodb:UpdateItem", &error))
+    pub async fn idempotency_record(&self, scope: Scope, key: &str) -> Result<Option<IdempotencyRecord>, AwsError> {
+        self.get(&keys::idempotency(scope, key), true).await
+    }
+
+    /// Takes over the claim of somebody who is gone, or has given it up. Whether it was still theirs, and the event not queued.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn take_over_claim(
+        &self,
+        scope: Scope,
+        key: &str,
+        from: &IdempotencyRecord,
+        claim: &str,
+        now: Timestamp,
+    ) -> Result<bool, AwsError> {
+        let until = number(plus_seconds(now, CLAIM_SECONDS).as_millisecond());
+        let set = vec![("claim", text(claim)), ("claimed_until", until)];
+        self.change_claim(scope, key, &from.claim, set).await
+    }
+
+    /// Notes that the queue has the event of a key.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn confirm_claim(&self, scope: Scope, key: &str, claim: &str) -> Result<(), AwsError> {
+        self.change_claim(scope, key, claim, vec![("queued", AttributeValue::Bool(true))]).await.map(|_| ())
+    }
+
+    /// Gives up a claim whose event could not be sent, so that the next one need not wait.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer; the claim ends by itself.
+    pub async fn give_up_claim(&self, scope: Scope, key: &str, claim: &str) -> Result<(), AwsError> {
+        self.change_claim(scope, key, claim, vec![("claimed_until", number(0))]).await.map(|_| ())
+    }
+
+    async fn change_claim(
+        &self,
+        scope: Scope,
+        key: &str,
+        claim: &str,
+        set: Vec<(&'static str, AttributeValue)>,
+    ) -> Result<bool, AwsError> {
+        let key = keys::idempotency(scope, key);
+        let only_if = vec![Condition::Is("claim", text(claim)), Condition::Is("queued", AttributeValue::Bool(false))];
+        match self.record(&[Write::Update { key, set, remove: Vec::new(), only_if }]).await.pop() {
+            Some(Recorded::Done) => Ok(true),
+            Some(Recorded::Failed(error)) => Err(error),
+            Some(Recorded::Refused) | None => Ok(false),
+        }
     }
 }

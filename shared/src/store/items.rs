@@ -13,7 +13,6 @@ use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::event::Event;
 use crate::domain::event_type::EventType;
 use crate::domain::id::{EndpointId, EventId, ReplayId};
-use crate::domain::retry;
 use crate::domain::tenant::{Scope, Tenant};
 use crate::domain::time::plus_seconds;
 
@@ -42,12 +41,6 @@ pub struct TenantItem {
     /// Counts changes of its test endpoints.
     #[serde(default)]
     pub test_endpoints_version: u64,
-    /// How many of its live endpoints are failing; while it is 0, nobody looks which.
-    #[serde(default)]
-    pub live_failing_count: i64,
-    /// How many of its test endpoints are failing.
-    #[serde(default)]
-    pub test_failing_count: i64,
 }
 
 /// An event with its payload.
@@ -69,12 +62,15 @@ pub(super) struct EventItem {
     endpoint_ids: Vec<EndpointId>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delivered_to: Vec<EndpointId>,
+    /// Where that is before `expires_at`: it is kept on for what may still wait for it.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
+    shown_until: Option<Timestamp>,
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     expires_at: Timestamp,
 }
 
 impl EventItem {
-    pub(super) fn new(event: &Event, delivered_to: &[EndpointId], expires_at: Timestamp) -> Result<Self, AwsError> {
+    pub(super) fn new(event: &Event, delivered_to: &[EndpointId], kept: Kept) -> Result<Self, AwsError> {
         let text = event.data.get();
         let (data, data_zstd) = if text.len() <= DATA_PLAIN_BYTES_MAX {
             (Some(text.to_owned()), None)
@@ -93,7 +89,8 @@ impl EventItem {
             channels: event.channels.clone(),
             endpoint_ids: event.endpoint_ids.clone(),
             delivered_to: delivered_to.to_vec(),
-            expires_at,
+            shown_until: Some(kept.shown_until).filter(|until| *until < kept.until),
+            expires_at: kept.until,
         })
     }
 
@@ -119,9 +116,19 @@ impl EventItem {
                 endpoint_ids: self.endpoint_ids,
             },
             delivered_to: self.delivered_to,
+            shown_until: self.shown_until.unwrap_or(self.expires_at),
             expires_at: self.expires_at,
         })
     }
+}
+
+/// How long an event is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Until when callers see it.
+    pub shown_until: Timestamp,
+    /// Until when it is there for deliveries that wait.
+    pub until: Timestamp,
 }
 
 /// An event as it was read, with what the record says of its fan-out.
@@ -131,53 +138,50 @@ pub struct StoredEvent {
     pub event: Event,
     /// The endpoints it was matched to; empty where there were none or too many to list.
     pub delivered_to: Vec<EndpointId>,
+    /// From when on callers do not see it.
+    pub shown_until: Timestamp,
     /// From when on it is no longer there.
     pub expires_at: Timestamp,
 }
 
-/// A delivery with what the index and the sweeper need.
+/// A delivery with what the index needs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DeliveryItem {
     #[serde(flatten)]
     pub(super) delivery: Delivery,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) messages_lost: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) replay_id: Option<ReplayId>,
     #[serde(rename = "GSI1PK", default, skip_serializing_if = "Option::is_none")]
-    pub(super) index_pk: Option<String>,
+    index_pk: Option<String>,
     #[serde(rename = "GSI1SK", default, skip_serializing_if = "Option::is_none")]
-    pub(super) index_sk: Option<String>,
+    index_sk: Option<String>,
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub(super) expires_at: Timestamp,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
 impl DeliveryItem {
-    /// The item of a delivery as it stands at `now`.
-    pub(super) fn new(delivery: Delivery, now: Timestamp, expires_at: Timestamp) -> Self {
-        let (index_pk, index_sk) = match index_key(&delivery, now, 0) {
-            Some((pk, sk)) => (Some(pk), Some(sk)),
-            None => (None, None),
-        };
-        Self { delivery, messages_lost: 0, replay_id: None, index_pk, index_sk, expires_at }
+    /// The item of a delivery.
+    pub(super) fn new(delivery: Delivery, expires_at: Timestamp) -> Self {
+        let (index_pk, index_sk) = index_key(&delivery).unzip();
+        Self { delivery, replay_id: None, index_pk, index_sk, expires_at }
     }
 }
 
-/// Where a delivery stands in the sparse index: pending ones by when the sweeper should look, failed and skipped ones under their endpoint.
-pub(super) fn index_key(delivery: &Delivery, now: Timestamp, messages_lost: u32) -> Option<(String, String)> {
+/// Where a delivery stands in the sparse index: pending ones in their endpoint's backlog, failed and skipped ones under their endpoint.
+pub(super) fn index_key(delivery: &Delivery) -> Option<(String, String)> {
+    let (endpoint_id, event_id) = (delivery.endpoint_id, delivery.event_id);
     match delivery.status {
         DeliveryStatus::Pending => {
-            let sweep_at = retry::sweep_at(delivery.next_attempt_at.unwrap_or(now), now, messages_lost);
-            let partition = keys::due_partition_of_delivery(delivery.endpoint_id, delivery.event_id);
-            Some((partition, keys::due_sort(sweep_at)))
+            let due = delivery.backlog_order().unwrap_or(delivery.updated_at);
+            Some((keys::backlog_partition_of(endpoint_id, event_id), keys::backlog_sort(due, event_id)))
         }
-        DeliveryStatus::Failed => Some((keys::failed_partition(delivery.endpoint_id), delivery.event_id.to_string())),
-        DeliveryStatus::Skipped => Some((keys::skipped_partition(delivery.endpoint_id), delivery.event_id.to_string())),
+        // Stays where drains look until all that follows is done.
+        DeliveryStatus::Failed if delivery.effects_due => {
+            let since = keys::backlog_sort(delivery.updated_at, event_id);
+            Some((keys::backlog_partition_of(endpoint_id, event_id), since))
+        }
+        DeliveryStatus::Failed => Some((keys::failed_partition(endpoint_id), event_id.to_string())),
+        DeliveryStatus::Skipped => Some((keys::skipped_partition(endpoint_id), event_id.to_string())),
         DeliveryStatus::Succeeded | DeliveryStatus::Cancelled => None,
     }
 }
@@ -204,7 +208,9 @@ mod tests {
             let body = format!(r#"{{"type":"a","data":{{ "n": 1.0, "x":"{}"}}}}"#, "y".repeat(length));
             let event = NewEvent::from_body(body.as_bytes()).unwrap();
             let event = event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW);
-            let item: super::super::Item = serde_dynamo::to_item(EventItem::new(&event, &[], NOW).unwrap()).unwrap();
+            let item: super::super::Item =
+                serde_dynamo::to_item(EventItem::new(&event, &[], Kept { shown_until: NOW, until: NOW }).unwrap())
+                    .unwrap();
             let read: EventItem = serde_dynamo::from_item(item).unwrap();
             assert_eq!(read.into_stored().unwrap().event.data.get(), event.data.get());
         }

@@ -5,7 +5,7 @@
 //! | tenant, with its counters | `TENANT#ten` | `META` |
 //! | API key | `TENANT#ten` | `KEY#sha256` |
 //! | endpoint | `TENANT#ten#mode` | `ENDPOINT#ep` |
-//! | endpoint that has been failing | `TENANT#ten#mode` | `HEALTH#ep` |
+//! | an endpoint's flow | `FLOW#ep` | `META` |
 //! | uid | `TENANT#ten#mode` | `UID#uid` |
 //! | event | `EVENTS#ten#mode#shard` | `evt` |
 //! | delivery | `DELIVERIES#ep#shard` | `evt` |
@@ -17,8 +17,17 @@
 //! | rate | `RATE#ten#class` | minute |
 //! | what is to be cleared away | `REMOVAL#id` | `META` or `PREVIOUS` |
 //!
-//! The sparse index GSI1 holds what needs attention and nothing else: `DUE#shard` by the time the sweeper should look, and `FAILED#ep` and
-//! `SKIPPED#ep` by event id for deliveries that failed or were skipped. A delivery that succeeds at once never enters it.
+//! The sparse index GSI1 holds what needs attention and nothing else, and of that only the keys:
+//!
+//! | partition | sorted by | holds |
+//! | --- | --- | --- |
+//! | `BACKLOG#ep#shard` | due time and event id | deliveries that wait for the endpoint |
+//! | `FAILED#ep`, `SKIPPED#ep` | event id | deliveries that failed or were skipped |
+//! | `SWEEP#shard` | when the sweeper should look | flows |
+//! | `CLEANUP#shard` | when the sweeper should look | bulk replays that run, and notes of what is to be cleared away |
+//!
+//! A delivery that succeeds at once never enters it. What belongs to one endpoint is in partitions of its own; what all share is one entry per endpoint in
+//! trouble, moved once a minute at the most, and spread over many partitions by a hash of its id.
 //!
 //! A partition takes 1,000 writes a second. Events and deliveries are spread over shards by a hash of the event id, so that one tenant or one
 //! endpoint can exceed that; because shards share the order of their sort keys, readers merge them and a page's cursor is one sort key.
@@ -50,8 +59,12 @@ pub const TTL: &str = "expires_at";
 pub const EVENT_SHARDS: u8 = 4;
 /// How many partitions one endpoint's deliveries are spread over.
 pub const DELIVERY_SHARDS: u8 = 2;
-/// How many partitions what is due is spread over.
-pub const DUE_SHARDS: u8 = 4;
+/// How many index partitions one endpoint's backlog is spread over: as many as its deliveries, so that neither is the narrower.
+pub const BACKLOG_SHARDS: u8 = DELIVERY_SHARDS;
+/// How many index partitions the sweeper's flows are spread over: each takes 1,000 changes a second, and a flow makes one a minute at the most.
+pub const SWEEP_SHARDS: u8 = 16;
+/// How many index partitions what is to be cleared away is spread over.
+pub const CLEANUP_SHARDS: u8 = 4;
 
 /// What all endpoints' sort keys begin with.
 pub const ENDPOINT_PREFIX: &str = "ENDPOINT#";
@@ -103,10 +116,10 @@ pub fn endpoint(scope: Scope, id: EndpointId) -> Key {
     Key { pk: endpoints_partition(scope), sk: format!("{ENDPOINT_PREFIX}{id}") }
 }
 
-/// Since when an endpoint has been failing.
+/// An endpoint's flow: how it is doing, and when its backlog is looked at.
 #[must_use]
-pub fn health(scope: Scope, id: EndpointId) -> Key {
-    Key { pk: endpoints_partition(scope), sk: format!("HEALTH#{id}") }
+pub fn flow(id: EndpointId) -> Key {
+    Key { pk: format!("FLOW#{id}"), sk: META.to_owned() }
 }
 
 /// The owner of a uid.
@@ -189,27 +202,57 @@ pub fn answer(owner: &str, key_hash: &str) -> Key {
     Key { pk: format!("ANSWER#{owner}#{key_hash}"), sk: META.to_owned() }
 }
 
-/// The index partition of what is due, spread by the bytes of its id.
+/// The index partition of a delivery that waits.
 #[must_use]
-pub fn due_partition_of(bytes: &[u8]) -> String {
-    due_partition(shard_of(bytes, DUE_SHARDS))
+pub fn backlog_partition_of(endpoint_id: EndpointId, event_id: EventId) -> String {
+    backlog_partition(endpoint_id, shard_of(&event_id.to_bytes(), BACKLOG_SHARDS))
 }
 
-/// The index partition of a delivery that is due.
+/// One of the index partitions of an endpoint's backlog.
 #[must_use]
-pub fn due_partition_of_delivery(endpoint_id: EndpointId, event_id: EventId) -> String {
-    due_partition_of(&[endpoint_id.to_bytes(), event_id.to_bytes()].concat())
+pub fn backlog_partition(endpoint_id: EndpointId, shard: u8) -> String {
+    format!("BACKLOG#{endpoint_id}#{shard}")
 }
 
-/// One of the index partitions of what is due.
+/// The index sort key of a delivery that waits: sorts as its due time does, and by event id at the same time.
 #[must_use]
-pub fn due_partition(shard: u8) -> String {
-    format!("DUE#{shard}")
+pub fn backlog_sort(due: Timestamp, event_id: EventId) -> String {
+    format!("{}#{event_id}", time::format(due))
 }
 
-/// The index sort key of what is due: sorts as time does.
+/// The due time in such a sort key.
 #[must_use]
-pub fn due_sort(at: Timestamp) -> String {
+pub fn due_of_backlog_sort(sort: &str) -> Option<Timestamp> {
+    time::parse(sort.split_once('#')?.0).ok()
+}
+
+/// The index partition of a flow.
+#[must_use]
+pub fn sweep_partition_of(endpoint_id: EndpointId) -> String {
+    sweep_partition(shard_of(&endpoint_id.to_bytes(), SWEEP_SHARDS))
+}
+
+/// One of the index partitions of flows.
+#[must_use]
+pub fn sweep_partition(shard: u8) -> String {
+    format!("SWEEP#{shard}")
+}
+
+/// The index partition of something to be cleared away, or of a replay, spread by the bytes of its id.
+#[must_use]
+pub fn cleanup_partition_of(bytes: &[u8]) -> String {
+    cleanup_partition(shard_of(bytes, CLEANUP_SHARDS))
+}
+
+/// One of the index partitions of what is to be cleared away.
+#[must_use]
+pub fn cleanup_partition(shard: u8) -> String {
+    format!("CLEANUP#{shard}")
+}
+
+/// The index sort key of what the sweeper looks at: sorts as time does.
+#[must_use]
+pub fn sweep_sort(at: Timestamp) -> String {
     time::format(at)
 }
 
@@ -277,8 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn due_times_sort_as_time_does() {
+    fn backlogs_sort_as_time_does_and_then_by_event() {
         let early = Timestamp::constant(1_700_000_000, 0);
-        assert!(due_sort(early) < due_sort(time::plus_seconds(early, 1)));
+        let late = time::plus_seconds(early, 1);
+        assert!(backlog_sort(early, event_id(9)) < backlog_sort(late, event_id(1)));
+        assert!(backlog_sort(early, event_id(1)) < backlog_sort(early, event_id(2)));
+        assert!(backlog_sort(Timestamp::UNIX_EPOCH, event_id(9)) < backlog_sort(early, event_id(1)));
+        assert_eq!(due_of_backlog_sort(&backlog_sort(late, event_id(1))), Some(late));
     }
 }

@@ -4,13 +4,14 @@
 //! functions here split by.
 
 pub mod answers;
+pub mod backlog;
 mod batch;
 pub mod cursor;
 pub mod deliveries;
 pub mod endpoints;
 pub mod event_types;
 pub mod events;
-pub mod health;
+pub mod flows;
 pub mod idempotency;
 pub mod items;
 pub mod keys;
@@ -28,7 +29,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use batch::{Recorded, Write};
+pub use batch::{Condition, Recorded, Write};
 
 use crate::aws_error::AwsError;
 use keys::Key;

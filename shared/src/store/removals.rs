@@ -7,11 +7,16 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::batch::key_of;
 use super::keys::Key;
-use super::{Item, Store, key_item, keys, to_item};
+use super::replays::Replay;
+use super::{Item, Store, from_item, key_item, keys, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
+
+/// The most that the sweeper takes from one index partition at once.
+pub const CLEANUPS_MAX: i32 = 100;
 
 /// What is to be cleared away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,14 +65,40 @@ impl Removal {
     fn index_partition(&self) -> String {
         match self {
             Self::Secret { endpoint_id, .. } | Self::PreviousKey { endpoint_id, .. } => {
-                keys::due_partition_of(&endpoint_id.to_bytes())
+                keys::cleanup_partition_of(&endpoint_id.to_bytes())
             }
-            Self::Tenant { tenant_id } => keys::due_partition_of(&tenant_id.to_bytes()),
+            Self::Tenant { tenant_id } => keys::cleanup_partition_of(&tenant_id.to_bytes()),
         }
     }
 }
 
+/// What the sweeper finds beside flows.
+#[derive(Clone, Debug)]
+pub enum Cleanup {
+    /// Something to be cleared away.
+    Removal(Removal),
+    /// A bulk replay that has not got on for a while.
+    Replay(Box<Replay>),
+}
+
 impl Store {
+    /// What of one of the index's partitions should be looked at by `until`, the longest due first; at most [`CLEANUPS_MAX`].
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn cleanups(&self, shard: u8, until: Timestamp) -> Result<Vec<Cleanup>, AwsError> {
+        let (found, _) = self.query_sweep(keys::cleanup_partition(shard), until, CLEANUPS_MAX, None).await?;
+        let keys: Vec<_> = found.iter().filter_map(key_of).collect();
+        let mut items = self.get_many(&keys, true).await?;
+        let found = keys.into_iter().filter_map(|key| items.remove(&key));
+        found
+            .map(|item| match item.contains_key("clear_away") {
+                true => from_item(item).map(Cleanup::Removal),
+                false => from_item(item).map(|replay| Cleanup::Replay(Box::new(replay))),
+            })
+            .collect()
+    }
+
     /// Notes that this is to be cleared away at `at`.
     ///
     /// # Errors
@@ -89,6 +120,6 @@ impl Store {
 }
 
 pub(super) fn removal_item(removal: Removal, at: Timestamp) -> Result<Item, AwsError> {
-    let item = RemovalItem { removal, index_pk: removal.index_partition(), index_sk: keys::due_sort(at) };
+    let item = RemovalItem { removal, index_pk: removal.index_partition(), index_sk: keys::sweep_sort(at) };
     to_item(&removal.key(), &item)
 }

@@ -1,10 +1,9 @@
 //! Bulk replays: what is asked for, how far it has come, and, while it runs, when the sweeper should look at it.
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Recorded, Store, Write, keys, number, text, to_item};
+use super::{Condition, Item, Recorded, Store, Write, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::delivery::DeliveryStatus;
 use crate::domain::event_type::EventType;
@@ -12,8 +11,8 @@ use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
 use crate::domain::time::plus_seconds;
 
-/// A running replay that has not got on for so long, in seconds, has lost its message.
-const STALLED_AFTER_SECONDS: i64 = 600;
+/// A running replay that has not got on for so long, in seconds, has died: twice as long as a batch can last.
+const STALLED_AFTER_SECONDS: i64 = 120;
 
 /// Whether a replay still goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,10 +47,19 @@ pub struct Replay {
     pub event_types: Vec<EventType>,
     /// Whether it still goes on.
     pub state: ReplayState,
-    /// The last event examined.
+    /// The last event that is done with.
     pub position: Option<EventId>,
-    /// How many deliveries have been queued.
+    /// The page that is being taken up: events whose deliveries are to be marked. Whoever goes on after a crash knows by it what may be marked already.
+    #[serde(default)]
+    pub page: Vec<EventId>,
+    /// The last event that the page was made of; `None` if it is the last page.
+    #[serde(default)]
+    pub page_end: Option<EventId>,
+    /// How many deliveries have been taken up, each once.
     pub queued: u64,
+    /// Counts the changes of this record.
+    #[serde(default)]
+    pub version: u64,
     /// When it was asked for.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
@@ -74,15 +82,15 @@ struct ReplayItem<'a> {
 }
 
 impl Store {
-    /// Keeps a new replay; until it gets on, the sweeper looks at it at `look_at`.
+    /// Keeps a new replay; unless it gets on, the sweeper looks at it.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn create_replay(&self, replay: &Replay, look_at: Timestamp) -> Result<(), AwsError> {
+    pub async fn create_replay(&self, replay: &Replay) -> Result<(), AwsError> {
         let item = ReplayItem {
             replay,
-            index_pk: keys::due_partition_of(&replay.id.to_bytes()),
-            index_sk: keys::due_sort(look_at),
+            index_pk: keys::cleanup_partition_of(&replay.id.to_bytes()),
+            index_sk: keys::sweep_sort(plus_seconds(replay.updated_at, STALLED_AFTER_SECONDS)),
         };
         let write = Write::Insert(to_item(&keys::replay(replay.scope, replay.id), &item)?);
         match self.record(&[write]).await.pop() {
@@ -100,38 +108,40 @@ impl Store {
         Ok(found.filter(|replay| replay.expires_at > now))
     }
 
-    /// Records how far a replay has come, over `before` and nothing else. Whether it was so; otherwise somebody else has got on with it.
+    /// Records how far a replay has come, over `before` and nothing else: the replay as it is then, or `None` if somebody else has got on with it.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn advance_replay(&self, before: &Replay, after: &Replay, now: Timestamp) -> Result<bool, AwsError> {
-        let state = serde_dynamo::to_attribute_value(after.state)
-            .map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
-        let mut set = vec![
-            ("state", state),
-            ("queued", number(after.queued)),
-            ("updated_at", number(now.as_millisecond())),
-            ("position", after.position.map_or(AttributeValue::Null(true), |id| text(id.to_string()))),
-        ];
+    pub async fn advance_replay(
+        &self,
+        before: &Replay,
+        after: Replay,
+        now: Timestamp,
+    ) -> Result<Option<Replay>, AwsError> {
+        /// What changes while a replay goes on.
+        const CHANGING: [&str; 7] = ["state", "position", "page", "page_end", "queued", "version", "updated_at"];
+        let after = Replay { version: before.version + 1, updated_at: now, ..after };
+        let mut shape: Item =
+            serde_dynamo::to_item(&after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+        let mut set: Vec<_> = CHANGING.into_iter().filter_map(|name| Some((name, shape.remove(name)?))).collect();
         let mut remove = Vec::new();
         if after.state == ReplayState::Running {
-            set.push((keys::INDEX_SK, text(keys::due_sort(plus_seconds(now, STALLED_AFTER_SECONDS)))));
+            set.push((keys::INDEX_SK, text(keys::sweep_sort(plus_seconds(now, STALLED_AFTER_SECONDS)))));
         } else {
             remove = vec![keys::INDEX_PK, keys::INDEX_SK];
         }
-        let write = Write::Update {
-            key: keys::replay(before.scope, before.id),
-            set,
-            remove,
-            only_if: vec![
-                ("updated_at", number(before.updated_at.as_millisecond())),
-                ("queued", number(before.queued)),
-            ],
-        };
-        match self.record(&[write]).await.pop() {
-            Some(Recorded::Done) => Ok(true),
+        let key = keys::replay(before.scope, before.id);
+        let only_if = vec![Condition::Is("version", number(before.version))];
+        match self.record(&[Write::Update { key, set, remove, only_if }]).await.pop() {
+            Some(Recorded::Done) => Ok(Some(after)),
             Some(Recorded::Failed(error)) => Err(error),
-            Some(Recorded::Refused) | None => Ok(false),
+            // Overtaken by somebody else, or written and the answer got lost.
+            Some(Recorded::Refused) | None => {
+                let found: Option<Replay> = self.get(&keys::replay(before.scope, before.id), true).await?;
+                Ok(found.filter(|found| {
+                    found.version == after.version && found.updated_at.as_millisecond() == now.as_millisecond()
+                }))
+            }
         }
     }
 }

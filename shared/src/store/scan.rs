@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
+use super::batch::key_of;
 use super::cursor::{self, Page};
 use super::keys::{INDEX, INDEX_PK, INDEX_SK, PK, SK};
 use super::{Item, Store, text};
@@ -102,11 +103,11 @@ impl Store {
         let mut examined = 0;
         while examined < EXAMINED_MAX {
             let chunk = (limit + 1 - kept.len()).clamp(1, CHUNK_MAX);
-            let items = self.merged(partitions, window, chunk).await?;
-            let last_chunk = items.len() < chunk;
-            for item in items {
-                examined += 1;
-                window.after = sort_key(&item).and_then(|id| id.parse().ok()).or(window.after);
+            let found = self.merged(partitions, window, chunk).await?;
+            let last_chunk = found.len() < chunk;
+            examined += found.len();
+            window.after = found.last().and_then(sort_key).and_then(|id| id.parse().ok()).or(window.after);
+            for item in self.whole(partitions, found).await? {
                 if let Some(entry) = read(item)?.filter(&keep) {
                     kept.push(entry);
                 }
@@ -129,6 +130,16 @@ impl Store {
         }
         merged.truncate(limit);
         Ok(merged)
+    }
+
+    /// The items themselves, in their order: the index has only their keys. What is gone meanwhile is left out.
+    async fn whole(&self, partitions: &[Partition], found: Vec<Item>) -> Result<Vec<Item>, AwsError> {
+        if partitions.iter().all(|partition| matches!(partition, Partition::Table(_))) {
+            return Ok(found);
+        }
+        let keys: Vec<_> = found.iter().filter_map(key_of).collect();
+        let mut items = self.get_many(&keys, false).await?;
+        Ok(keys.into_iter().filter_map(|key| items.remove(&key)).collect())
     }
 
     async fn first_of(&self, partition: &Partition, window: Window, limit: usize) -> Result<Vec<Item>, AwsError> {

@@ -53,16 +53,6 @@ impl TenantItem {
             Mode::Test => self.test_endpoints_version,
         }
     }
-
-    /// Whether any endpoint of this world is failing.
-    #[must_use]
-    pub fn has_failing(&self, scope: Scope) -> bool {
-        let count = match scope.mode {
-            Mode::Live => self.live_failing_count,
-            Mode::Test => self.test_failing_count,
-        };
-        count > 0
-    }
 }
 
 impl Store {
@@ -78,8 +68,6 @@ impl Store {
             live_endpoints_version: 0,
             test_endpoint_count: 0,
             test_endpoints_version: 0,
-            live_failing_count: 0,
-            test_failing_count: 0,
         };
         let writes = [Write::Insert(to_item(&key, &item)?), Write::Insert(key_item(&entry))];
         for result in self.record(&writes).await {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use shared::domain::api_key::Permission;
 use shared::domain::attempt::{RESPONSE_KEPT_BYTES_MAX, Trigger};
-use shared::domain::delivery::{ATTEMPTS_KEPT_MAX, DeliveryStatus};
+use shared::domain::delivery::{ATTEMPTS_KEPT_MAX, DeliveryStatus, WaitingFor};
 use shared::domain::id::{EndpointId, EventId, ReplayId};
 use shared::store::replays::ReplayState;
 
@@ -93,6 +93,13 @@ fn delivery() -> Value {
             ("status", one_of(&DeliveryStatus::ALL)),
             ("attempts", attempts),
             ("next_attempt_at", nullable(about(time(), "while it is pending"))),
+            (
+                "waiting_for",
+                nullable(about(
+                    one_of(&[WaitingFor::Schedule, WaitingFor::RetryAfter, WaitingFor::EndpointHealth]),
+                    "why it is not attempted now; null as well when it is about to be",
+                )),
+            ),
             ("created_at", time()),
             ("updated_at", time()),
             (
@@ -139,6 +146,7 @@ pub(super) fn delivery_example() -> Value {
         "status": "succeeded",
         "attempts": [attempt_example()],
         "next_attempt_at": null,
+        "waiting_for": null,
         "created_at": "2026-11-21T09:30:00.200Z",
         "updated_at": "2026-11-21T09:30:00.262Z",
     })

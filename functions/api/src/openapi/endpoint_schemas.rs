@@ -7,6 +7,7 @@ use shared::domain::endpoint_input::{
     CHANNELS_MAX, CREDENTIAL_BYTES_MAX, DESCRIPTION_CHARACTERS_MAX, EVENT_TYPES_MAX, UID_CHARACTERS_MAX,
 };
 use shared::domain::headers::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, RESERVED_HEADER_BEGINNINGS, RESERVED_HEADERS};
+use shared::domain::health::HealthState;
 use shared::domain::id::{EndpointId, KeyId};
 use shared::domain::payload::{PAYLOAD_FIELD_CHARACTERS_MAX, PAYLOAD_FIELDS_MAX};
 use shared::domain::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, SCHEDULE_SECONDS_DEFAULT, WAIT_SECONDS_MAX};
@@ -19,6 +20,7 @@ use super::shape::{
     about, any_list, boolean, count, event_type_pattern, id, input, integer, list_of, nullable, of, one_of, output,
     printable, text, time, with, word,
 };
+use crate::endpoint_health::COUNTED_MAX;
 
 /// Visible ASCII with spaces and tabs inside.
 const HEADER_VALUE: &str = "^([!-~]([\\t -~]*[!-~])?)?$";
@@ -318,12 +320,34 @@ fn endpoint() -> Value {
             ("retry", retry),
             ("timeout_seconds", integer(1, TIMEOUT_SECONDS_MAX)),
             ("signing", signing),
+            ("health", health()),
             ("version", about(count(), "counts changes; `ETag` and `If-Match` speak of it")),
             ("created_at", time()),
             ("created_by", about(id(KeyId::PREFIX), "the key that made it")),
             ("updated_at", time()),
             ("updated_by", nullable(about(id(KeyId::PREFIX), "the key that changed it last; null when Outhook did"))),
             ("secret", about(text(), "the signing secret; only in the answer that makes the endpoint")),
+        ],
+    )
+}
+
+fn health() -> Value {
+    let states = [HealthState::Healthy, HealthState::Failing, HealthState::Slow, HealthState::Hanging];
+    let counted = json!({ "oneOf": [integer(0, COUNTED_MAX), word("1000+")] });
+    let waiting = output(
+        &[],
+        [
+            ("count", about(counted, "deliveries that wait for it; exact up to 1,000")),
+            ("oldest_at", nullable(about(time(), "when the first of them was accepted"))),
+        ],
+    );
+    output(
+        &[],
+        [
+            ("state", about(one_of(&states), "hanging: it fails, and does not answer soon")),
+            ("failing_since", nullable(about(time(), "when the first attempt failed that no success has followed"))),
+            ("waiting", waiting),
+            ("next_attempt_at", nullable(about(time(), "when the next of them is sent"))),
         ],
     )
 }
@@ -356,6 +380,12 @@ pub(super) fn endpoint_example() -> Value {
         "retry": { "max_attempts": ATTEMPTS_DEFAULT, "schedule_seconds": null },
         "timeout_seconds": TIMEOUT_SECONDS_DEFAULT,
         "signing": { "state": "stable", "created_at": "2026-11-21T09:30:00.000Z", "previous_expires_at": null },
+        "health": {
+            "state": "healthy",
+            "failing_since": null,
+            "waiting": { "count": 0, "oldest_at": null },
+            "next_attempt_at": null,
+        },
         "version": 1,
         "created_at": "2026-11-21T09:30:00.000Z",
         "created_by": "key_01J1C6YZ2V9M4Q8K7T5R3W1N0B",

@@ -23,6 +23,7 @@ mod send;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::clock::Clock;
 use tokio::sync::watch;
@@ -163,6 +164,20 @@ impl Sqs {
         });
         // Unwritten, it is released again at the next start.
         let _ = written.wait().await;
+    }
+
+    /// When the next message becomes visible, in any queue, of those that are delayed or in flight.
+    pub(super) fn next_visible_at(&self) -> Option<Timestamp> {
+        let (next, _) = self.locked(|change| {
+            let now = change.now;
+            let queues = change.state.queues.values_mut();
+            let times = queues.filter_map(|queue| {
+                queue.settle(now, &mut change.changes);
+                queue.next_visible_at()
+            });
+            times.min()
+        });
+        next.and_then(|at| Timestamp::from_millisecond(at).ok())
     }
 
     /// An operation with an answer.

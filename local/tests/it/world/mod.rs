@@ -1,7 +1,8 @@
 //! The whole system under a clock that the test moves: embedded AWS, the API on a port, deliver and the sweeper run step by step, a receiver
 //! that checks every signature with the official library.
 //!
-//! Nothing here waits for time to pass: [`World::settle`] carries out what is due now, and [`World::run`] jumps from one due time to the next.
+//! Nothing here waits for time to pass: [`World::settle`] carries out what is due now, and [`World::run`] moves the clock from one thing that happens to
+//! the next. While a receiver hangs, the clock moves by itself.
 
 mod client;
 mod contract;
@@ -21,10 +22,9 @@ use local::roles::roles;
 use local::stack::{OVERRIDES, function, scheduled_event};
 use local::template::{TEMPLATE, Template};
 use serde_json::{Value, json};
-use shared::clock::Clock;
+use shared::clock::{Clock, Moment};
+use shared::domain::time::plus_seconds;
 use shared::services::Services;
-use shared::store::deliveries::Due;
-use shared::store::keys::DUE_SHARDS;
 use tokio::net::TcpListener;
 
 pub(crate) use client::{Answer, Client};
@@ -32,6 +32,8 @@ pub(crate) use receiver::{Got, Receiver, Reply};
 
 /// How many rounds a world may take to come to rest: far more than any test needs.
 const ROUNDS_MAX: usize = 2_000;
+/// How many steps the clock may make in one go: far more than any test needs.
+const STEPS_MAX: usize = 50_000;
 
 /// A running system with one tenant.
 pub(crate) struct World {
@@ -47,6 +49,8 @@ pub(crate) struct World {
     /// Services for the test's own looks at table and queues.
     pub(crate) services: Services,
     pub(crate) queues: aws_sdk_sqs::Client,
+    /// For the test's own looks at the table.
+    pub(crate) tables: aws_sdk_dynamodb::Client,
     functions: Functions,
 }
 
@@ -88,7 +92,8 @@ impl World {
             api: Client::new(&api_url, &demo.live_key),
             root: Client::new(&api_url, root_key.secret_string.as_deref().unwrap()),
             queues: aws_sdk_sqs::Client::new(&deployer),
-            receiver: Receiver::start().await,
+            tables: aws_sdk_dynamodb::Client::new(&deployer),
+            receiver: Receiver::start(clock.clone()).await,
             aws,
             clock,
             api_url,
@@ -183,48 +188,39 @@ impl World {
         sweep::handle(&self.functions.sweeper, scheduled_event()).await
     }
 
+    /// When a batch that is taken now has to be over, as the template has it.
+    pub(crate) fn deadline(&self) -> Moment {
+        self.clock.moment() + Duration::from_secs(60)
+    }
+
     /// Lets time pass without anything being done in it.
     pub(crate) fn advance_seconds(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Lets `seconds` pass with everything running: jumps from one due time to the next, with the sweeper a minute ahead of each.
+    /// Lets `seconds` pass with everything running, in the steps in which it does: from one queue message to the next, and from minute to minute for the
+    /// sweeper. Minutes in which it would find nothing are passed over.
     pub(crate) async fn run(&self, seconds: i64) {
-        let end = self.clock.now().as_second() + seconds;
-        for _ in 0..ROUNDS_MAX {
+        let end = plus_seconds(self.clock.now(), seconds);
+        let mut swept_minute = minute_of(self.clock.now());
+        for _ in 0..STEPS_MAX {
             self.settle().await;
-            let now = self.clock.now();
-            let Some(due) = self.next_due().await.filter(|due| due.as_second() < end) else {
-                self.clock.advance(Duration::from_secs(u64::try_from(end - now.as_second()).unwrap_or(0)));
+            let looks_at = self.next_look().await.map(|at| minute_of(plus_seconds(at, 59)).max(swept_minute + 1));
+            if looks_at.is_some_and(|minute| minute <= minute_of(self.clock.now())) {
+                swept_minute = minute_of(self.clock.now());
                 self.sweep().await;
-                self.settle().await;
-                return;
-            };
-            // The sweeper runs every minute; the runs that matter are those in the last minute before the due time, and after a message got lost.
-            let wait = due.as_millisecond() - now.as_millisecond();
-            if wait > 60_000 {
-                self.clock.advance(Duration::from_millis(u64::try_from(wait - 59_000).unwrap()));
-                self.sweep().await;
-            } else {
-                self.sweep().await;
-                // Queue delays are whole seconds, rounded up.
-                self.clock.advance(Duration::from_millis(u64::try_from(wait.max(0)).unwrap() + 1_000));
+                continue;
             }
+            let now = self.clock.now();
+            if now >= end {
+                return;
+            }
+            let sweeps_at = looks_at.and_then(|minute| Timestamp::from_second(minute * 60).ok());
+            let next = [self.aws.next_message_at(), sweeps_at, Some(end)].into_iter().flatten().min();
+            let step = next.unwrap_or(end).as_millisecond() - now.as_millisecond();
+            self.clock.advance(Duration::from_millis(u64::try_from(step).unwrap_or(0)));
         }
         panic!("time never came to an end");
-    }
-
-    /// When the next attempt of any delivery is due.
-    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
-        let mut next = None;
-        for shard in 0..DUE_SHARDS {
-            for due in self.services.store.due(shard, Timestamp::MAX).await.unwrap() {
-                if let Due::Delivery(stored) = due {
-                    next = next.into_iter().chain(stored.delivery.next_attempt_at).min();
-                }
-            }
-        }
-        next
     }
 
     /// The bodies and reasons in the dead-letter queue.
@@ -255,6 +251,32 @@ impl World {
         let key = self.root.post(&keys, json!({ "mode": "live" })).await.expect(201);
         Client::new(&self.api_url, key["key"].as_str().unwrap())
     }
+}
+
+/// How long anything is waited for that other tasks do, in seconds of the real clock; far more than it takes.
+const PATIENCE_SECONDS: u64 = 120;
+
+/// Waits until something holds that other tasks bring about.
+///
+/// # Panics
+/// When it does not hold after a long while.
+#[track_caller]
+pub(crate) fn until(what: &str, holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let waiting = async {
+            while !holds().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        let held = tokio::time::timeout(Duration::from_secs(PATIENCE_SECONDS), waiting).await;
+        assert!(held.is_ok(), "{caller}: it never came about that {what}");
+    }
+}
+
+/// The minute of the epoch in which this time lies.
+fn minute_of(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(60)
 }
 
 /// Serves the API on a port of its own; gives its URL.

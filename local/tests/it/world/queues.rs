@@ -26,7 +26,7 @@ impl World {
     }
 
     /// How many messages both queues hold: visible, in flight or delayed.
-    pub(crate) async fn backlog(&self) -> usize {
+    pub(crate) async fn queued(&self) -> usize {
         let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
         self.at_hand().await + self.messages(&[delayed]).await
     }
@@ -49,23 +49,11 @@ impl World {
         total
     }
 
-    /// Lets minutes pass one by one, the sweeper running in each, as the schedule has it; heals what a crash left behind.
-    pub(crate) async fn run_minutes(&self, minutes: usize) {
-        for _ in 0..minutes {
-            self.settle().await;
-            self.advance_seconds(30);
-            self.settle().await;
-            self.advance_seconds(30);
-            self.sweep().await;
-        }
-        self.settle().await;
-    }
-
     /// Lets minutes pass until nothing is under way any more.
     pub(crate) async fn run_until_rest(&self) {
         for _ in 0..REST_MINUTES_MAX {
-            self.run_minutes(1).await;
-            if self.next_due().await.is_none() && self.backlog().await == 0 {
+            self.run(60).await;
+            if self.waiting().await.is_empty() && self.queued().await == 0 {
                 return;
             }
         }

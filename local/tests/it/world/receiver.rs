@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,9 +10,15 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, Uri};
+use shared::clock::Clock;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+
+/// How often the clock is moved while a request hangs.
+const TICK: Duration = Duration::from_millis(5);
+/// How much faster than the real one it goes then.
+const TIME_LAPSE: u32 = 50;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -22,9 +29,9 @@ pub(crate) enum Reply {
     Full(u16, &'static str, String, String),
     /// With this status, once the gate gives a permit.
     Gate(Arc<Semaphore>, u16),
-    /// Never.
+    /// Never. Meanwhile time passes.
     Hang,
-    /// With the head at once and then a byte now and then, for ever.
+    /// With the head at once and then a byte now and then, for ever. Meanwhile time passes.
     Trickle(u16),
     /// With a body that never ends, as fast as it is read.
     Endless(u16),
@@ -55,13 +62,16 @@ struct Inner {
 pub(crate) struct Receiver {
     url: String,
     inner: Arc<Mutex<Inner>>,
+    clock: Clock,
+    /// Who moves the clock, of those that hang.
+    moving: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Receiver {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let receiver = Self { url, inner: Arc::default() };
+        let receiver = Self { url, inner: Arc::default(), clock, moving: Arc::default() };
         let router = Router::new().fallback(take).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         receiver
@@ -79,6 +89,19 @@ impl Receiver {
     /// Answers requests at this path so, one after the other; the last answer repeats.
     pub(crate) fn reply(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         self.inner.lock().unwrap().replies.insert(path.to_owned(), replies.into_iter().collect());
+    }
+
+    /// Never ends, and time passes. However many call it, it passes for all of them together.
+    pub(crate) async fn let_time_pass(&self) -> ! {
+        loop {
+            self.tick().await;
+        }
+    }
+
+    async fn tick(&self) {
+        let _moving = self.moving.lock().await;
+        tokio::time::sleep(TICK).await;
+        self.clock.advance(TICK * TIME_LAPSE);
     }
 
     /// What came at this path, whoever signed it.
@@ -130,11 +153,11 @@ async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, bo
             gate.acquire().await.unwrap().forget();
             response(status, Body::empty())
         }
-        Reply::Hang => std::future::pending().await,
+        Reply::Hang => receiver.let_time_pass().await,
         Reply::Trickle(status) => {
-            let bytes = futures::stream::unfold((), |()| async {
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                Some((Ok::<_, std::io::Error>(Bytes::from_static(b".")), ()))
+            let bytes = futures::stream::unfold(receiver, |receiver| async {
+                receiver.tick().await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b".")), receiver))
             });
             response(status, Body::from_stream(bytes))
         }

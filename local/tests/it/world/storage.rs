@@ -1,5 +1,6 @@
 //! Looks at what is stored, for tests about what must not be.
 
+use jiff::Timestamp;
 use local::clients::sdk_config;
 
 use super::World;
@@ -14,10 +15,38 @@ impl World {
         assert!(writes.is_empty(), "{writes:?}");
     }
 
+    /// When the deliveries are due that wait, the first due first.
+    pub(crate) async fn waiting(&self) -> Vec<Timestamp> {
+        let sorts = self.index_sorts(&["BACKLOG#"]).await;
+        let mut due: Vec<_> = sorts.iter().filter_map(|sort| sort.split('#').next()?.parse().ok()).collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// When the sweeper would find something to do.
+    pub(crate) async fn next_look(&self) -> Option<Timestamp> {
+        let sorts = self.index_sorts(&["SWEEP#", "CLEANUP#"]).await;
+        sorts.iter().filter_map(|sort| sort.parse().ok()).min()
+    }
+
+    /// The sort keys of what stands in the sparse index under partitions that begin so.
+    async fn index_sorts(&self, partitions: &[&str]) -> Vec<String> {
+        let scan = self.tables.scan().table_name(&self.services.config.table_name).index_name("GSI1");
+        let mut pages = scan.into_paginator().items().send();
+        let mut sorts = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.unwrap();
+            let text = |name: &str| item[name].as_s().unwrap().as_str();
+            if partitions.iter().any(|partition| text("GSI1PK").starts_with(partition)) {
+                sorts.push(text("GSI1SK").to_owned());
+            }
+        }
+        sorts
+    }
+
     /// Everything in the table as text.
     pub(crate) async fn table_texts(&self) -> String {
-        let client = aws_sdk_dynamodb::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
-        let mut pages = client.scan().table_name(&self.services.config.table_name).into_paginator().send();
+        let mut pages = self.tables.scan().table_name(&self.services.config.table_name).into_paginator().send();
         let mut text = String::new();
         while let Some(page) = pages.next().await {
             text.push_str(&format!("{:?}", page.unwrap().items));

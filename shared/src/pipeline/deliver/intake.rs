@@ -1,17 +1,17 @@
-//! Reading messages: into tasks, or aside.
+//! Reading messages: into tasks, or into the dead-letter queue.
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::guarded;
 use crate::aws_error::AwsError;
-use crate::domain::attempt::Trigger;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::retry::seconds_until;
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
+use crate::store::idempotency::IdempotencyRecord;
 
 /// A message that is so much younger than its event, in seconds, has been sent again; the API sends at once, or fails within its 29.
 const SENT_BACK_AFTER_SECONDS: u32 = 30;
@@ -21,7 +21,7 @@ const SENT_BACK_AFTER_SECONDS: u32 = 30;
 pub enum Lane {
     /// New events.
     Events,
-    /// Retries, replays, parts of large fan-outs, and what was put off.
+    /// Backlogs, replays, and parts of large fan-outs.
     Retries,
 }
 
@@ -52,29 +52,21 @@ pub(super) struct Task {
     pub(super) message_id: String,
     pub(super) body: String,
     pub(super) request_id: Option<String>,
-    pub(super) lane: Lane,
     /// The queue has handed it out before: it may have been done in part.
-    pub(super) again: bool,
+    pub(super) redelivered: bool,
     pub(super) work: Work,
 }
 
 /// What a message asks for.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// A new event; `look`: parts of it may be on record.
-    Event { event: Box<Event>, look: bool },
-    /// The next attempt of a delivery.
-    Attempt {
-        scope: Scope,
-        endpoint_id: EndpointId,
-        event_id: EventId,
-        attempt: u32,
-        trigger: Trigger,
-        times_put_off: u32,
-    },
+    /// A new event; `check_existing`: parts of it may be on record.
+    Event { event: Box<Event>, check_existing: bool },
     /// A part of a large fan-out.
     FanOut { scope: Scope, event_id: EventId, first: EndpointId, last: EndpointId },
-    /// The next step of a bulk replay.
+    /// A look at an endpoint's backlog, if the token is the valid one.
+    Wake { scope: Scope, endpoint_id: EndpointId, token: String },
+    /// The next pages of a bulk replay.
     Replay { scope: Scope, replay_id: ReplayId },
 }
 
@@ -82,24 +74,16 @@ impl Work {
     pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Event { event, .. } => event.scope,
-            Self::Attempt { scope, .. } | Self::FanOut { scope, .. } | Self::Replay { scope, .. } => *scope,
+            Self::FanOut { scope, .. } | Self::Wake { scope, .. } | Self::Replay { scope, .. } => *scope,
         }
     }
 
     /// The event to be read: where the message does not bring it, and where another message may have brought it before.
     pub(super) fn stored_event(&self) -> Option<(Scope, EventId)> {
         match self {
-            Self::Event { event, look: true } => Some((event.scope, event.id)),
-            Self::Event { look: false, .. } | Self::Replay { .. } => None,
-            Self::Attempt { scope, event_id, .. } | Self::FanOut { scope, event_id, .. } => Some((*scope, *event_id)),
-        }
-    }
-
-    /// The delivery that the message names.
-    pub(super) fn named_delivery(&self) -> Option<(EndpointId, EventId)> {
-        match self {
-            Self::Attempt { endpoint_id, event_id, .. } => Some((*endpoint_id, *event_id)),
-            Self::Event { .. } | Self::FanOut { .. } | Self::Replay { .. } => None,
+            Self::Event { event, check_existing: true } => Some((event.scope, event.id)),
+            Self::FanOut { scope, event_id, .. } => Some((*scope, *event_id)),
+            Self::Event { check_existing: false, .. } | Self::Wake { .. } | Self::Replay { .. } => None,
         }
     }
 }
@@ -107,23 +91,24 @@ impl Work {
 /// What came of a batch's messages.
 pub(super) struct Intake {
     pub(super) tasks: Vec<Task>,
-    /// Messages that could not even be put aside.
+    /// Messages that have to come again.
     pub(super) failed: Vec<String>,
 }
 
 enum Read {
     Task(Task),
-    PutAside,
+    /// There is nothing to be done for it, or it is a dead letter.
+    Done,
     Failed(String),
 }
 
-/// Reads every message; puts aside what cannot be understood, so that no message is retried into oblivion.
+/// Reads every message; what cannot be understood goes to the dead-letter queue, so that no message is retried into oblivion.
 pub(super) async fn read(services: &Services, batch: Vec<Incoming>) -> Intake {
     let mut intake = Intake { tasks: Vec::with_capacity(batch.len()), failed: Vec::new() };
     for read in join_all(batch.into_iter().map(|message| read_one(services, message))).await {
         match read {
             Read::Task(task) => intake.tasks.push(task),
-            Read::PutAside => {}
+            Read::Done => {}
             Read::Failed(message_id) => intake.failed.push(message_id),
         }
     }
@@ -139,22 +124,22 @@ async fn read_one(services: &Services, message: Incoming) -> Read {
             Lane::Retries => understand_retry(&message.body).map(Content::Known),
         }
     });
-    let understood = match understood {
-        Some(Ok(Content::Event(understood))) => identify(services, &message, understood).await.map(Ok),
-        Some(Ok(Content::Known(work))) => Ok(Ok(work)),
-        Some(Err(reason)) => Ok(Err(reason)),
+    let identified = match understood {
+        Some(Ok(Content::Event(understood))) => identify(services, &message, understood).await,
+        Some(Ok(Content::Known(work))) => Ok(Identified::Work(work)),
+        Some(Err(reason)) => return dead_letter(services, &message.message_id, &message.body, &reason).await,
         None => return Read::Failed(message.message_id),
     };
-    match understood {
-        Ok(Ok(work)) => Read::Task(Task {
+    match identified {
+        Ok(Identified::Work(work)) => Read::Task(Task {
             message_id: message.message_id,
             body: message.body,
             request_id: message.request_id,
-            lane: message.lane,
-            again: message.receive_count > 1,
+            redelivered: message.receive_count > 1,
             work,
         }),
-        Ok(Err(reason)) => put_aside(services, &message.message_id, &message.body, &reason).await,
+        Ok(Identified::Duplicate) => Read::Done,
+        Ok(Identified::TooEarly) => Read::Failed(message.message_id),
         Err(error) => {
             tracing::error!(%error, message_id = message.message_id, "message could not be identified");
             Read::Failed(message.message_id)
@@ -162,22 +147,22 @@ async fn read_one(services: &Services, message: Incoming) -> Read {
     }
 }
 
-async fn put_aside(services: &Services, message_id: &str, body: &str, reason: &str) -> Read {
+async fn dead_letter(services: &Services, message_id: &str, body: &str, reason: &str) -> Read {
     match services.queues.send_dead_letter(body, reason).await {
         Ok(()) => {
             tracing::error!(message_id, reason, "message cannot be understood; it is in the dead-letter queue");
-            Read::PutAside
+            Read::Done
         }
         Err(error) => {
-            tracing::error!(message_id, reason, %error, "message cannot be understood and could not be put aside");
+            tracing::error!(message_id, reason, %error, "message cannot be understood and did not get to the dead-letter queue");
             Read::Failed(message_id.to_owned())
         }
     }
 }
 
-/// Puts aside a task that turned out to make no sense; whether that worked.
-pub(super) async fn put_task_aside(services: &Services, task: &Task, reason: &str) -> bool {
-    matches!(put_aside(services, &task.message_id, &task.body, reason).await, Read::PutAside)
+/// Makes a dead letter of a task that turned out to make no sense; whether that worked.
+pub(super) async fn dead_letter_task(services: &Services, task: &Task, reason: &str) -> bool {
+    matches!(dead_letter(services, &task.message_id, &task.body, reason).await, Read::Done)
 }
 
 /// What a message was understood as.
@@ -200,31 +185,53 @@ fn understand_event(message: &Incoming) -> Result<Understood, String> {
     Ok(Understood { scope, event, key })
 }
 
+/// What a message turned out to be.
+enum Identified {
+    Work(Work),
+    /// Another message stands for the same event, by its idempotency key.
+    Duplicate,
+    /// The API is about to send the same event; whether it does is known a little later.
+    TooEarly,
+}
+
 /// Gives an event its id: the API's, that of its idempotency key, or one that is derived from the message.
-async fn identify(services: &Services, message: &Incoming, understood: Understood) -> Result<Work, AwsError> {
+async fn identify(services: &Services, message: &Incoming, understood: Understood) -> Result<Identified, AwsError> {
     let Understood { scope, event, key } = understood;
-    let mut id =
-        message.event_id.unwrap_or_else(|| EventId::derived_from_message(message.sent_at, &message.message_id));
+    let derived = EventId::derived_from_message(message.sent_at, &message.message_id);
+    let mut id = message.event_id.unwrap_or(derived);
     // Sent back from the dead-letter queue, a message is a new one to SQS; its event is older than it.
     let sent_back = seconds_until(message.sent_at, id.created_at()) > SENT_BACK_AFTER_SECONDS;
-    let mut look = message.receive_count > 1 || message.resend || sent_back;
+    let mut check_existing = message.receive_count > 1 || message.resend || sent_back;
     if let (Some(key), None) = (key, message.event_id) {
+        // The message itself is in the queue already. Its claim is derived from it, so that it knows its own when it comes again.
         let now = services.clock.now();
-        if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, id, None, true, now).await? {
+        let record = IdempotencyRecord::new(id, None, true, id.to_string(), now);
+        if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, &record, now).await? {
+            let is_own = earlier.claim == record.claim;
+            if earlier.queued && !is_own {
+                return Ok(Identified::Duplicate);
+            }
+            if !earlier.queued && !is_own {
+                // Whoever had claimed it has died, or could not send: then this message stands for the event, under its id.
+                let is_over = earlier.claimed_until <= now;
+                if !is_over || !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
+                    return Ok(Identified::TooEarly);
+                }
+            }
+            services.store.confirm_claim(scope, &key, &record.claim).await?;
             id = earlier.event_id;
-            look = true;
+            check_existing = true;
         }
     }
     // The id's own time, not the message's: an event that is sent twice under one id has one body.
-    Ok(Work::Event { event: Box::new(event.accepted(id, scope, id.created_at())), look })
+    let event = Box::new(event.accepted(id, scope, id.created_at()));
+    Ok(Identified::Work(Work::Event { event, check_existing }))
 }
 
 fn understand_retry(body: &str) -> Result<Work, String> {
     let message: RetryMessage = serde_json::from_str(body).map_err(|error| error.to_string())?;
     Ok(match message {
-        RetryMessage::Attempt { scope, endpoint_id, event_id, attempt, trigger, times_put_off } => {
-            Work::Attempt { scope, endpoint_id, event_id, attempt, trigger, times_put_off }
-        }
+        RetryMessage::Wake { scope, endpoint_id, token } => Work::Wake { scope, endpoint_id, token },
         RetryMessage::FanOut { scope, event_id, first, last } => Work::FanOut { scope, event_id, first, last },
         RetryMessage::Replay { scope, replay_id } => Work::Replay { scope, replay_id },
     })

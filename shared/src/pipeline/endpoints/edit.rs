@@ -11,7 +11,7 @@ use crate::domain::tenant::Scope;
 use crate::domain::time::{self, plus_seconds};
 use crate::domain::validation::{FieldErrors, Patch};
 use crate::metrics::Counter;
-use crate::pipeline::operational::{self, Notice};
+use crate::pipeline::operational::{self, OperationalEvent};
 use crate::random;
 use crate::services::Services;
 use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
@@ -75,7 +75,7 @@ pub async fn rotate(
 ) -> Result<Changed, AwsError> {
     let changed = carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?;
     if let Changed::Yes(endpoint) = &changed
-        && let Err(error) = operational::tell(services, scope, &[Notice::secret_rotated(endpoint)]).await
+        && let Err(error) = operational::emit(services, scope, &[OperationalEvent::secret_rotated(endpoint)]).await
     {
         // The new secret is in force: an error would have the caller rotate again.
         tracing::warn!(%error, endpoint_id = %id, "a rotation could not be told of");
@@ -111,7 +111,7 @@ pub async fn disable_gone(services: &Services, seen: &Endpoint, at: Timestamp) -
 ///
 /// # Errors
 /// When AWS does not answer; then it may be disabled and not told of.
-pub async fn disable_given_up(services: &Services, seen: &Endpoint, since: Timestamp) -> Result<(), AwsError> {
+pub async fn disable_failing(services: &Services, seen: &Endpoint, since: Timestamp) -> Result<(), AwsError> {
     let now = services.clock.now();
     disable(services, seen, &format!("every attempt has failed since {}", time::format(since)), now).await
 }
@@ -122,10 +122,12 @@ async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: T
         Changed::Yes(now) => {
             tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
             services.metrics.count(Counter::EndpointsDisabled, 1);
-            operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await
+            operational::emit(services, seen.scope, &[OperationalEvent::endpoint_disabled(&now)]).await
         }
         // Whoever has disabled it may not have come to tell of it.
-        Changed::Already(now) => operational::tell(services, seen.scope, &[Notice::endpoint_disabled(&now)]).await,
+        Changed::Already(now) => {
+            operational::emit(services, seen.scope, &[OperationalEvent::endpoint_disabled(&now)]).await
+        }
         _ => Ok(()),
     }
 }
@@ -155,7 +157,7 @@ pub(super) async fn carry_out(
         }
         match services.store.update_endpoint(&before, &after).await? {
             EndpointChanged::Yes => {
-                forget_failures(services, &before, &after).await;
+                super::settle_flow(services, &before, Some(&after)).await;
                 return Ok(Changed::Yes(Box::new(after)));
             }
             EndpointChanged::UidTaken => return Ok(Changed::UidTaken),
@@ -163,16 +165,6 @@ pub(super) async fn carry_out(
         }
     }
     Ok(Changed::Stale)
-}
-
-/// An endpoint that is disabled has no more failures to count; one that is activated again, or points elsewhere, begins anew.
-async fn forget_failures(services: &Services, before: &Endpoint, after: &Endpoint) {
-    let switched = before.status != after.status && after.status != EndpointStatus::Paused;
-    if (switched || before.settings.url != after.settings.url)
-        && let Err(error) = services.store.end_unwell(after.scope, after.id).await
-    {
-        tracing::warn!(%error, endpoint_id = %after.id, "an endpoint's failures are still noted");
-    }
 }
 
 async fn apply(

@@ -6,18 +6,19 @@
 mod edit;
 
 use crate::aws_error::AwsError;
-use crate::domain::endpoint::{Endpoint, Signing};
+use crate::domain::endpoint::{Endpoint, EndpointStatus, Signing};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::tenant::Scope;
 use crate::domain::time::plus_seconds;
+use crate::pipeline::wakes;
 use crate::random;
 use crate::services::Services;
 use crate::signing::{SecretDocument, SigningSecret};
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
 use crate::store::removals::Removal;
 
-pub use edit::{Changed, disable_given_up, disable_gone, end_overlap, expire_previous, rotate};
+pub use edit::{Changed, disable_failing, disable_gone, end_overlap, expire_previous, rotate};
 
 use edit::Edit;
 
@@ -162,13 +163,38 @@ pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(false) };
         let now = services.clock.now();
         if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Yes {
-            if let Err(error) = services.store.end_unwell(scope, id).await {
-                tracing::warn!(%error, endpoint_id = %id, "a deleted endpoint's failures are still noted");
-            }
+            settle_flow(services, &endpoint, None).await;
             return Ok(true);
         }
     }
     Err(AwsError::gave_up("dynamodb:TransactWriteItems"))
+}
+
+/// Has the endpoint's flow follow a change that is made: what waits for an endpoint that gets nothing any more ends, and one that is active again or points
+/// elsewhere begins anew. Where this fails, the next look at the backlog comes at its time.
+async fn settle_flow(services: &Services, before: &Endpoint, after: Option<&Endpoint>) {
+    let gets_events = |endpoint: &Endpoint| endpoint.status == EndpointStatus::Active;
+    let ends = gets_events(before) && !after.is_some_and(gets_events);
+    let begins_anew = after.is_some_and(|after| {
+        let is_active_again = gets_events(after) && !gets_events(before);
+        is_active_again || before.settings.url != after.settings.url
+    });
+    if !ends && !begins_anew {
+        return;
+    }
+    let settled = async {
+        if services.store.flows(&[before.id]).await?.is_empty() {
+            return Ok(());
+        }
+        if begins_anew {
+            services.store.note_healthy(before.id).await?;
+        }
+        wakes::wake_now(services, before.scope, before.id).await
+    };
+    let settled: Result<(), AwsError> = settled.await;
+    if let Err(error) = settled {
+        tracing::warn!(%error, endpoint_id = %before.id, "a backlog is looked at only at its time");
+    }
 }
 
 /// Removes the secret of an endpoint that is no more, and the note that asks for it. Repeating is safe.

@@ -1,0 +1,78 @@
+//! Making one request, whoever asks for it, and saying what came of it.
+
+use jiff::Timestamp;
+
+use crate::aws_error::AwsError;
+use crate::domain::attempt::{AttemptOutcome, Outcome, Trigger, classify};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::Event;
+use crate::domain::payload::PayloadField;
+use crate::sending::request::WebhookRequest;
+use crate::services::Services;
+
+/// A request to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) event: &'a Event,
+    pub(super) endpoint: &'a Endpoint,
+    /// What the body is made of.
+    pub(super) payload_fields: &'a [PayloadField],
+    pub(super) trigger: Trigger,
+    /// Which attempt of the delivery it is, from 1.
+    pub(super) attempt: u32,
+    /// Whether it is the first thing that is done about a new event.
+    pub(super) is_new: bool,
+    /// How long it may take at the most, in seconds, whatever the endpoint's own limit is.
+    pub(super) seconds_max: u32,
+    /// The HTTP request that the event came with, for the log.
+    pub(super) request_id: Option<&'a str>,
+}
+
+/// An attempt that was made.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) outcome: AttemptOutcome,
+    pub(super) ended_at: Timestamp,
+}
+
+/// Makes a request. A receiver's failure is an outcome.
+///
+/// # Errors
+/// When the signing secret cannot be read; then no request was made.
+pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Made, AwsError> {
+    let Request { event, endpoint, payload_fields, trigger, .. } = request;
+    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
+    let at = services.clock.now();
+    let mut webhook = WebhookRequest::new(endpoint, payload_fields, &secrets, event, at);
+    let is_shorter = request.seconds_max < webhook.timeout_seconds;
+    webhook.timeout_seconds = webhook.timeout_seconds.min(request.seconds_max);
+    let sent = services.sender.send(webhook).await;
+    let ended_at = services.clock.now();
+    let mut outcome = classify(sent, trigger, at, ended_at);
+    if is_shorter && outcome.attempt.outcome == Outcome::Timeout {
+        outcome = outcome.given_up_early(request.seconds_max);
+    }
+    measure(services, &request, &outcome);
+    let made = &outcome.attempt;
+    tracing::info!(
+        tenant_id = %endpoint.scope.tenant_id,
+        event_id = %event.id,
+        endpoint_id = %endpoint.id,
+        attempt = request.attempt,
+        outcome = made.outcome.as_str(),
+        status_code = made.status_code,
+        duration_ms = made.duration_ms,
+        error = made.error,
+        request_id = request.request_id,
+        "attempt"
+    );
+    Ok(Made { outcome, ended_at })
+}
+
+fn measure(services: &Services, request: &Request<'_>, made: &AttemptOutcome) {
+    let attempt = &made.attempt;
+    // What comes out of a backlog waited for its receiver, not for Outhook.
+    let waited = attempt.at.as_millisecond() - request.event.id.created_at().as_millisecond();
+    let waited_ms = u64::try_from(waited).ok().filter(|_| request.is_new);
+    services.metrics.attempt(attempt.outcome == Outcome::Succeeded, attempt.duration_ms, waited_ms);
+}

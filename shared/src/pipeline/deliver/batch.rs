@@ -1,0 +1,173 @@
+//! What all the work of one batch shares: the way to the services, the time that is left, and calls that are made together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::coalesce::{Busy, BusyGuard, Coalescer};
+use crate::aws_error::AwsError;
+use crate::clock::Moment;
+use crate::domain::backlog::look_at;
+use crate::domain::delivery::Delivery;
+use crate::domain::health::Health;
+use crate::domain::id::EndpointId;
+use crate::domain::tenant::Scope;
+use crate::pipeline::wakes;
+use crate::queue::messages::RetryMessage;
+use crate::services::Services;
+use crate::store::flows::Touch;
+use crate::store::{Recorded, Write};
+
+/// How many first attempts of one batch are under way at once.
+const IN_FLIGHT_MAX: usize = 64;
+/// How long after the start of a batch first attempts are still begun, in seconds; the others wait in their endpoints' backlogs. A change of an endpoint
+/// is in force so soon at the latest.
+const BEGIN_SECONDS_MAX: u64 = 4;
+/// How much time a batch keeps for its records after the last request, in seconds.
+pub(super) const RECORD_SECONDS: u64 = 5;
+
+pub(super) type Writes = Coalescer<Write, Recorded>;
+pub(super) type Wakes = Coalescer<(RetryMessage, u32), Result<(), AwsError>>;
+
+/// The context of a batch. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub(super) services: Services,
+    writes: Writes,
+    wakes: Wakes,
+    busy: Busy,
+    slots: Arc<Semaphore>,
+    begun: Moment,
+    /// When the batch has to be over.
+    pub(super) deadline: Moment,
+    touched: Arc<Mutex<HashMap<EndpointId, Arc<Mutex<Touched>>>>>,
+}
+
+/// What this batch has said of an endpoint's flow.
+#[derive(Debug, Default)]
+struct Touched {
+    at: Option<Timestamp>,
+    health: Option<Health>,
+    healthy: bool,
+}
+
+impl Batch {
+    pub(super) fn new(services: &Services, writes: Writes, wakes: Wakes, busy: Busy, deadline: Moment) -> Self {
+        Self {
+            services: services.clone(),
+            writes,
+            wakes,
+            busy,
+            slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            begun: services.clock.moment(),
+            deadline,
+            touched: Arc::default(),
+        }
+    }
+
+    /// Counts a request as under way until the guard is dropped: its record is waited for.
+    pub(super) fn busy(&self) -> BusyGuard {
+        self.busy.begin()
+    }
+
+    /// A place among the first attempts; `None` if there is none soon enough.
+    pub(super) async fn slot(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let until = (self.begun + Duration::from_secs(BEGIN_SECONDS_MAX)).min(self.deadline);
+        let clock = &self.services.clock;
+        let left = until.since(clock.moment());
+        if left.is_zero() {
+            return None;
+        }
+        clock.timeout(left, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Whether a request that may take `seconds` can be begun and recorded before the batch is over.
+    pub(super) fn has_time_for(&self, seconds: u32) -> bool {
+        self.services.clock.moment() + Duration::from_secs(u64::from(seconds) + RECORD_SECONDS) <= self.deadline
+    }
+
+    /// Carries out a write, together with others.
+    pub(super) async fn write(&self, write: Write) -> Recorded {
+        let gone = || Recorded::Failed(AwsError::gave_up("dynamodb:BatchExecuteStatement"));
+        self.writes.ask(write).await.unwrap_or_else(gone)
+    }
+
+    /// Records a delivery as `after`. A write that was refused is read back: it may be this one, repeated by the AWS client because its answer got lost.
+    pub(super) async fn record(&self, after: &Delivery, write: Write) -> Recorded {
+        let recorded = self.write(write).await;
+        if !matches!(recorded, Recorded::Refused) {
+            return recorded;
+        }
+        let name = (after.endpoint_id, after.event_id);
+        match self.services.store.deliveries(&[name]).await {
+            Ok(found) if found.get(&name).is_some_and(|stored| stored.delivery.is_same_record(after)) => Recorded::Done,
+            Ok(_) => Recorded::Refused,
+            Err(error) => Recorded::Failed(error),
+        }
+    }
+
+    /// Asks for a look at an endpoint's backlog, unless this batch has asked for one as early, and notes what is news of its health.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub(super) async fn touch(&self, touch: Touch) -> Result<(), AwsError> {
+        let touched = self.touched_of(touch.endpoint_id).await;
+        let mut touched = touched.lock().await;
+        let now = self.services.clock.now();
+        let touch = Touch { at: look_at(touch.at, now), ..touch };
+        if touched.at.is_some_and(|at| at <= touch.at) && (touch.health.is_none() || touched.health == touch.health) {
+            return Ok(());
+        }
+        let token = self.services.store.touch_flow(&touch, now).await?;
+        touched.at = Some(touched.at.map_or(touch.at, |at| at.min(touch.at)));
+        touched.health = touch.health.or(touched.health);
+        if let Some((message, delay)) =
+            token.and_then(|token| wakes::message(touch.scope, touch.endpoint_id, token, touch.at, now))
+        {
+            self.send_wake(message, delay).await;
+        }
+        Ok(())
+    }
+
+    /// Sends a wake, together with others. One that cannot be sent is the sweeper's.
+    pub(super) async fn send_wake(&self, message: RetryMessage, delay_seconds: u32) {
+        if let Some(Err(error)) = self.wakes.ask((message.clone(), delay_seconds)).await {
+            tracing::warn!(%error, ?message, "a wake could not be sent; the sweeper will find it");
+        }
+    }
+
+    /// Notes that an endpoint is failing or slow, once.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub(super) async fn note_health(&self, scope: Scope, id: EndpointId, news: Health) -> Result<(), AwsError> {
+        let touched = self.touched_of(id).await;
+        let mut touched = touched.lock().await;
+        if touched.health != Some(news) {
+            self.services.store.note_health(id, scope, news, self.services.clock.now()).await?;
+            touched.health = Some(news);
+        }
+        Ok(())
+    }
+
+    /// Notes that an endpoint is healthy, once.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub(super) async fn note_healthy(&self, id: EndpointId) -> Result<(), AwsError> {
+        let touched = self.touched_of(id).await;
+        let mut touched = touched.lock().await;
+        if !touched.healthy {
+            self.services.store.note_healthy(id).await?;
+            touched.healthy = true;
+        }
+        Ok(())
+    }
+
+    async fn touched_of(&self, id: EndpointId) -> Arc<Mutex<Touched>> {
+        Arc::clone(self.touched.lock().await.entry(id).or_default())
+    }
+}

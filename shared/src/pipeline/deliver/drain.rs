@@ -1,0 +1,431 @@
+//! Draining a backlog: one drain at a time has an endpoint, by a lease that it takes before it reads anything.
+//!
+//! A drain goes through what waits in order of due time, in rounds. A round is as wide as the endpoint's health allows: one probe for an endpoint that is unhealthy,
+//! then two, four, and so on. Each delivery is read before it is sent, so what was sent meanwhile is passed over. A drain ends when nothing is due, when a
+//! probe has failed, or when its time is over; then it says when the next look is to be. If it dies, its lease ends by itself, and the sweeper goes on from there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use super::attempt::{self, Made};
+use super::batch::Batch;
+use super::effects;
+use super::first::NO_SECRET_WAIT_SECONDS;
+use crate::aws_error::AwsError;
+use crate::domain::backlog::{Waiting, look_at, next_look};
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::endpoint::{Endpoint, EndpointStatus, TIMEOUT_SECONDS_MAX};
+use crate::domain::health::{Health, HealthSample};
+use crate::domain::id::EventId;
+use crate::domain::time::plus_seconds;
+use crate::metrics::Counter;
+use crate::pipeline::directory::Endpoints;
+use crate::pipeline::operational::{self, OperationalEvent};
+use crate::pipeline::{endpoints, retention, wakes};
+use crate::random;
+use crate::store::Recorded;
+use crate::store::backlog::{Waits, cancel_delivery};
+use crate::store::deliveries::{ROUND_MAX, StoredDelivery, update_delivery};
+use crate::store::flows::{Flow, Lease, Released};
+use crate::store::items::StoredEvent;
+
+/// How many waiting deliveries are read of the index at once; only their names.
+const PAGE_MAX: usize = 200;
+/// How many results of a drain wait for their records at the most before more requests are made.
+const RECORDING_MAX: usize = 64;
+/// When a drain that AWS did not answer is tried again, in seconds.
+const AGAIN_SECONDS: i64 = 30;
+/// When a delivery that cannot be read is looked at again, in seconds.
+const UNREADABLE_SECONDS: i64 = 3_600;
+
+/// Drains a backlog whose lease has been taken, and ends the lease.
+pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
+    let mut drain = Drain {
+        health: flow.health,
+        batch,
+        flow,
+        next: VecDeque::new(),
+        cursor: None,
+        is_last_page: false,
+        own_due: None,
+        probed_due: None,
+        timeout_seconds: TIMEOUT_SECONDS_MAX,
+        recording: JoinSet::new(),
+    };
+    let stopped = drain.run().await;
+    let recorded = drain.recorded(0).await;
+    let first_due = match stopped.and_then(|first_due| recorded.map(|()| first_due)) {
+        Ok(first_due) => first_due,
+        Err(error) => {
+            let endpoint_id = drain.flow.endpoint_id;
+            tracing::error!(%error, %endpoint_id, "a backlog could not be drained to its end; it is looked at again");
+            Some(plus_seconds(drain.now(), AGAIN_SECONDS))
+        }
+    };
+    drain.release(&lease, first_due).await;
+}
+
+struct Drain {
+    batch: Batch,
+    flow: Flow,
+    /// How the endpoint is doing, as far as this drain has seen.
+    health: Health,
+    /// What is to be looked at next, by due time.
+    next: VecDeque<Waits>,
+    /// The last delivery that was looked at: what the index still shows of those before it is over.
+    cursor: Option<Waits>,
+    is_last_page: bool,
+    /// When the first of those is due again that this drain has attempted in vain. The index may not show them yet.
+    own_due: Option<Timestamp>,
+    /// When the one that a probe attempted in vain is due again.
+    probed_due: Option<Timestamp>,
+    /// How long a request may take: the longest that there is, until the endpoint has been read.
+    timeout_seconds: u32,
+    recording: JoinSet<Result<(), AwsError>>,
+}
+
+/// What a round found.
+enum Round {
+    /// It was made.
+    Made,
+    /// The endpoint gets nothing any more: it is gone, paused or disabled.
+    Inactive(Option<Arc<Endpoint>>),
+    /// Nothing can be sent until then.
+    NotBefore(Timestamp),
+}
+
+/// A delivery to be sent.
+struct Due {
+    before: StoredDelivery,
+    event: StoredEvent,
+}
+
+impl Drain {
+    fn now(&self) -> Timestamp {
+        self.batch.services.clock.now()
+    }
+
+    /// Goes through the backlog; when the first of what is left is due, if anything is left.
+    async fn run(&mut self) -> Result<Option<Timestamp>, AwsError> {
+        loop {
+            if self.next.is_empty() && !self.is_last_page {
+                self.read_page().await?;
+            }
+            let now = self.now();
+            if self.next.is_empty() && self.own_due.is_none() && self.flow.health.is_unhealthy(now) {
+                // Whoever saw that the endpoint was unhealthy has added to the backlog without asking for a look.
+                self.recorded(0).await?;
+                self.read_page().await?;
+            }
+            let Some(first) = self.next.front() else { return Ok(self.own_due) };
+            if first.due > now {
+                return Ok(self.own_due.into_iter().chain([first.due]).min());
+            }
+            if !self.batch.has_time_for(self.timeout_seconds) {
+                return Ok(Some(now));
+            }
+            let ids = self.take_round(now);
+            match self.round(&ids).await? {
+                Round::Made => {}
+                Round::Inactive(endpoint) => return self.cancel_all(endpoint).await,
+                Round::NotBefore(at) => return Ok(Some(at)),
+            }
+            if self.health.is_unhealthy(self.now()) {
+                // A probe, or what made it unhealthy. Everything else waits, and is due already if there is more.
+                let more = self.next.front().map(|waits| waits.due).or((!self.is_last_page).then_some(now));
+                return Ok(self.own_due.into_iter().chain(more).min());
+            }
+            self.recorded(RECORDING_MAX).await?;
+        }
+    }
+
+    async fn read_page(&mut self) -> Result<(), AwsError> {
+        let page = self.batch.services.store.backlog(self.flow.endpoint_id, self.cursor, PAGE_MAX).await?;
+        self.is_last_page = page.len() < PAGE_MAX;
+        self.next.extend(page);
+        Ok(())
+    }
+
+    /// The deliveries of the next round.
+    fn take_round(&mut self, now: Timestamp) -> Vec<EventId> {
+        let width = (self.health.width(now) as usize).min(ROUND_MAX);
+        let due = self.next.iter().take(width).take_while(|waits| waits.due <= now).count();
+        let taken: Vec<_> = self.next.drain(..due).collect();
+        self.cursor = taken.last().copied().or(self.cursor);
+        taken.into_iter().map(|waits| waits.event_id).collect()
+    }
+
+    async fn round(&mut self, ids: &[EventId]) -> Result<Round, AwsError> {
+        let services = self.batch.services.clone();
+        let (scope, endpoint_id) = (self.flow.scope, self.flow.endpoint_id);
+        let mut found = services.store.round(scope, endpoint_id, ids).await?;
+        let endpoints = match &found.tenant {
+            Some(tenant) => services.directory.of_tenant(scope, tenant).await?,
+            None => Endpoints::default(),
+        };
+        let endpoint = match endpoints.get(endpoint_id) {
+            Some(endpoint) if endpoint.status == EndpointStatus::Active => Arc::clone(endpoint),
+            inactive => return Ok(Round::Inactive(inactive.cloned())),
+        };
+        self.timeout_seconds = endpoint.settings.timeout_seconds;
+        let now = self.now();
+        for (event_id, error) in &found.unreadable {
+            tracing::error!(%error, %endpoint_id, %event_id, "a delivery or its event cannot be read");
+            self.is_due_again(plus_seconds(now, UNREADABLE_SECONDS));
+        }
+        let mut due = Vec::new();
+        for id in ids {
+            let Some(before) = found.deliveries.remove(id) else { continue };
+            let delivery = &before.delivery;
+            match delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending) {
+                Some(at) if at > now => self.is_due_again(at),
+                Some(_) => match found.events.remove(id) {
+                    Some(event) => due.push(Due { before, event }),
+                    None if found.unreadable.iter().any(|(unreadable, _)| unreadable == id) => {}
+                    None => self.end_without_event(&endpoint, &endpoints, before),
+                },
+                // What followed from its end was cut off.
+                None if delivery.effects_due => self.settle(&endpoint, before.delivery, before.expires_at),
+                // Sent meanwhile.
+                None => {}
+            }
+        }
+        self.send(&endpoint, &endpoints, due).await
+    }
+
+    async fn send(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        endpoints: &Endpoints,
+        due: Vec<Due>,
+    ) -> Result<Round, AwsError> {
+        let mut requests = JoinSet::new();
+        for one in due {
+            let (batch, endpoint) = (self.batch.clone(), Arc::clone(endpoint));
+            let request = async move {
+                let _busy = batch.busy();
+                let delivery = &one.before.delivery;
+                let request = attempt::Request {
+                    event: &one.event.event,
+                    endpoint: &endpoint,
+                    payload_fields: delivery.payload_fields(&endpoint),
+                    trigger: delivery.next_trigger,
+                    attempt: delivery.attempt_count + 1,
+                    is_new: false,
+                    seconds_max: endpoint.settings.timeout_seconds,
+                    request_id: None,
+                };
+                let made = attempt::make(&batch.services, request).await;
+                (one.before, made)
+            };
+            requests.spawn(request.in_current_span());
+        }
+        let mut sample = HealthSample::default();
+        let (mut sent, mut first_due, mut no_secret) = (0, None, None);
+        while let Some(ended) = requests.join_next().await {
+            match ended {
+                Ok((before, Ok(made))) => {
+                    sample.add(&made.outcome.attempt);
+                    sent += 1;
+                    first_due = self.record(endpoint, endpoints, before, &made)?;
+                }
+                Ok((_, Err(error))) => no_secret = Some(error),
+                Err(error) => {
+                    tracing::error!(%error, endpoint_id = %endpoint.id, "a request panicked; its delivery is looked at again");
+                    self.is_due_again(plus_seconds(self.now(), UNREADABLE_SECONDS));
+                }
+            }
+        }
+        let now = self.now();
+        if let Some(error) = no_secret {
+            tracing::error!(%error, endpoint_id = %endpoint.id, "signing secret cannot be read; the backlog waits");
+            return Ok(Round::NotBefore(plus_seconds(now, NO_SECRET_WAIT_SECONDS)));
+        }
+        self.probed_due = first_due.filter(|_| sent == 1);
+        self.health = self.health.after(sample, now);
+        let disable_after = self.batch.services.config.disable_after_seconds;
+        if let Some(since) =
+            self.health.disable_due(endpoint.updated_at, now, disable_after).filter(|_| sample.only_failures())
+        {
+            // Before what failed to be recorded is returned: nobody may come this way again.
+            let recorded = self.recorded(0).await;
+            endpoints::disable_failing(&self.batch.services, endpoint, since).await?;
+            recorded?;
+            return Ok(Round::Inactive(None));
+        }
+        Ok(Round::Made)
+    }
+
+    /// Records a result, beside the requests that follow; when the delivery is due again, if it is.
+    fn record(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        endpoints: &Endpoints,
+        before: StoredDelivery,
+        made: &Made,
+    ) -> Result<Option<Timestamp>, AwsError> {
+        let services = self.batch.services.clone();
+        let (config, now) = (&services.config, made.ended_at);
+        let (schedule, jitter) = (&config.retry_schedule_seconds, random::unit_interval());
+        let mut after = before.delivery.clone().after_attempt(&made.outcome, endpoint, schedule, now, jitter);
+        let due = after.next_attempt_at;
+        if let Some(at) = due {
+            self.is_due_again(at);
+        }
+        let failed = after.status == DeliveryStatus::Failed;
+        after.effects_due = failed && effects::has_effects(&after, endpoints);
+        let until = match after.status {
+            DeliveryStatus::Pending => retention::waiting_until(config, after.event_id, endpoint, now),
+            _ => retention::ended_until(config, after.event_id, now),
+        };
+        self.write(endpoint, before.delivery, after, until, failed)?;
+        Ok(due)
+    }
+
+    /// Ends a delivery whose event is there no more, and tells of it.
+    fn end_without_event(&mut self, endpoint: &Arc<Endpoint>, endpoints: &Endpoints, before: StoredDelivery) {
+        let now = self.now();
+        let mut after = before.delivery.clone().ended(DeliveryStatus::Failed, now);
+        after.effects_due = effects::has_effects(&after, endpoints);
+        let until = retention::ended_until(&self.batch.services.config, after.event_id, now);
+        tracing::error!(endpoint_id = %endpoint.id, event_id = %after.event_id, "the event of a waiting delivery is gone; the delivery has failed");
+        // It cannot but be written.
+        let _ = self.write(endpoint, before.delivery, after, until, true);
+    }
+
+    fn write(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        before: Delivery,
+        after: Delivery,
+        until: Timestamp,
+        failed: bool,
+    ) -> Result<(), AwsError> {
+        let write = update_delivery(&before, &after, until)?;
+        let (batch, endpoint) = (self.batch.clone(), Arc::clone(endpoint));
+        let recording = async move {
+            match batch.record(&after, write).await {
+                Recorded::Done => {
+                    batch.services.metrics.count(Counter::DeliveriesFailed, usize::from(failed));
+                    if after.effects_due { settle(&batch, Some(&endpoint), after, until).await } else { Ok(()) }
+                }
+                Recorded::Refused => {
+                    tracing::info!("already on record; this result is dropped");
+                    Ok(())
+                }
+                Recorded::Failed(error) => Err(error),
+            }
+        };
+        self.recording.spawn(recording.in_current_span());
+        Ok(())
+    }
+
+    /// Sees to what follows from the end of a delivery that is on record.
+    fn settle(&mut self, endpoint: &Arc<Endpoint>, delivery: Delivery, until: Timestamp) {
+        let (batch, endpoint) = (self.batch.clone(), Arc::clone(endpoint));
+        let settling = async move { settle(&batch, Some(&endpoint), delivery, until).await };
+        self.recording.spawn(settling.in_current_span());
+    }
+
+    /// Waits until at most so many results are not on record.
+    async fn recorded(&mut self, left: usize) -> Result<(), AwsError> {
+        let mut failed = None;
+        while self.recording.len() > left {
+            match self.recording.join_next().await {
+                Some(Ok(Err(error))) => failed = Some(error),
+                Some(Err(error)) => {
+                    tracing::error!(%error, endpoint_id = %self.flow.endpoint_id, "a record panicked");
+                    failed = Some(AwsError::gave_up("a record"));
+                }
+                Some(Ok(Ok(()))) | None => {}
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn is_due_again(&mut self, at: Timestamp) {
+        self.own_due = self.own_due.into_iter().chain([at]).min();
+    }
+
+    /// Ends everything that waits, due or not, for an endpoint that gets nothing any more.
+    async fn cancel_all(&mut self, endpoint: Option<Arc<Endpoint>>) -> Result<Option<Timestamp>, AwsError> {
+        self.recorded(0).await?;
+        // Whoever has disabled it may not have come to tell of it.
+        if let Some(disabled) = endpoint.as_ref().filter(|endpoint| endpoint.status == EndpointStatus::Disabled) {
+            let event = OperationalEvent::endpoint_disabled(disabled);
+            operational::emit(&self.batch.services, self.flow.scope, &[event]).await?;
+        }
+        self.health = Health::default();
+        self.own_due = None;
+        (self.cursor, self.is_last_page) = (None, false);
+        loop {
+            self.next.clear();
+            if self.is_last_page {
+                return Ok(None);
+            }
+            if !self.batch.has_time_for(0) {
+                return Ok(Some(self.now()));
+            }
+            self.read_page().await?;
+            self.cursor = self.next.back().copied();
+            let now = self.now();
+            let endpoint_id = self.flow.endpoint_id;
+            let store = &self.batch.services.store;
+            let writes: Vec<_> =
+                self.next.iter().map(|waits| cancel_delivery(endpoint_id, waits.event_id, now)).collect();
+            let mut ended = Vec::new();
+            for (recorded, waits) in store.record(&writes).await.into_iter().zip(&self.next) {
+                match recorded {
+                    Recorded::Done => {}
+                    Recorded::Refused => ended.push((endpoint_id, waits.event_id)),
+                    Recorded::Failed(error) => return Err(error),
+                }
+            }
+            // What has ended is there only for what follows from it, which was cut off.
+            for stored in store.deliveries(&ended).await?.into_values().filter(|stored| stored.delivery.effects_due) {
+                settle(&self.batch, endpoint.as_ref(), stored.delivery, stored.expires_at).await?;
+            }
+        }
+    }
+
+    async fn release(self, lease: &Lease, first_due: Option<Timestamp>) {
+        let (services, now) = (&self.batch.services, self.now());
+        let waiting = Waiting { first_due, probed_due: self.probed_due };
+        let next_at = next_look(self.health, now, waiting, random::unit_interval()).map(|at| look_at(at, now));
+        let (scope, endpoint_id) = (self.flow.scope, self.flow.endpoint_id);
+        let released = services.store.release_flow(&self.flow, lease, self.health, next_at, now).await;
+        let wake = match released {
+            Ok(Released::Done { token }) => token.zip(next_at),
+            Ok(Released::Touched { at, token }) => Some((token, at)),
+            Ok(Released::Lost) => None,
+            Err(error) => {
+                tracing::warn!(%error, %endpoint_id, "a lease could not be ended; it ends by itself");
+                None
+            }
+        };
+        let message = wake.and_then(|(token, at)| wakes::message(scope, endpoint_id, token, at, now));
+        if let Some((message, delay_seconds)) = message {
+            self.batch.send_wake(message, delay_seconds).await;
+        }
+    }
+}
+
+/// Sees to what follows from the end of a delivery, and notes that it was done.
+async fn settle(
+    batch: &Batch,
+    endpoint: Option<&Arc<Endpoint>>,
+    delivery: Delivery,
+    until: Timestamp,
+) -> Result<(), AwsError> {
+    effects::carry_out(&batch.services, endpoint, &delivery).await?;
+    let settled = Delivery { effects_due: false, ..delivery.clone() };
+    match batch.write(update_delivery(&delivery, &settled, until)?).await {
+        Recorded::Failed(error) => Err(error),
+        // Refused: somebody has begun it anew.
+        Recorded::Done | Recorded::Refused => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! What follows from a delivery that has failed for good: its receiver may be gone, and somebody may want to be told. Repeating is safe, so whoever
+//! cannot be sure that it was done does it again.
+
+use std::sync::Arc;
+
+use crate::aws_error::AwsError;
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::Delivery;
+use crate::domain::endpoint::Endpoint;
+use crate::pipeline::directory::Endpoints;
+use crate::pipeline::endpoints;
+use crate::pipeline::operational::{self, OperationalEvent};
+use crate::services::Services;
+
+/// Whether anything follows from the failure of this delivery.
+pub(super) fn has_effects(delivery: &Delivery, endpoints: &Endpoints) -> bool {
+    says_gone(delivery) || operational::failures_are_wanted(&delivery.event_type, endpoints)
+}
+
+/// Disables an endpoint whose receiver says that it is gone, where there is an endpoint, and tells of the failure.
+///
+/// # Errors
+/// When AWS does not answer; some of it may be done.
+pub(super) async fn carry_out(
+    services: &Services,
+    endpoint: Option<&Arc<Endpoint>>,
+    delivery: &Delivery,
+) -> Result<(), AwsError> {
+    if let Some(endpoint) = endpoint.filter(|_| says_gone(delivery)) {
+        endpoints::disable_gone(services, endpoint, delivery.updated_at).await?;
+    }
+    operational::emit(services, delivery.scope, &[OperationalEvent::delivery_failed(delivery)]).await
+}
+
+fn says_gone(delivery: &Delivery) -> bool {
+    delivery.attempts.last().is_some_and(Attempt::says_gone)
+}

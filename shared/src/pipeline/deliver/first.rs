@@ -1,0 +1,220 @@
+//! First deliveries of an event: attempted at once, or put into the endpoint's backlog.
+//!
+//! A first attempt waits [`ANSWER_SECONDS_MAX`] for its answer, however long the endpoint may take: longer, and it would hold up other tenants' events. What takes
+//! longer is given up, counts for nothing, and goes on in the backlog with all its time; the endpoint is known to be slow from then on, and new
+//! events wait in its backlog from the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::attempt::{self, Made};
+use super::batch::Batch;
+use super::effects;
+use super::plan::FirstAttempt;
+use crate::aws_error::AwsError;
+use crate::domain::attempt::{Outcome, Trigger};
+use crate::domain::delivery::{Delivery, DeliveryStatus};
+use crate::domain::endpoint::Endpoint;
+use crate::domain::health::{Health, HealthSample, SLOW_AFTER_SECONDS};
+use crate::domain::time::plus_seconds;
+use crate::metrics::Counter;
+use crate::pipeline::retention;
+use crate::random;
+use crate::store::deliveries::insert_delivery;
+use crate::store::flows::{Flow, Touch};
+use crate::store::{Recorded, Write};
+
+/// How long a first attempt waits for its answer, in seconds, even where the endpoint may take longer.
+const ANSWER_SECONDS_MAX: u32 = 5;
+/// How long a delivery waits whose signing secret could not be read, in seconds.
+pub(super) const NO_SECRET_WAIT_SECONDS: i64 = 30;
+/// A look at a healthy endpoint's backlog that is to be had within this time, in seconds, may be over before what is added now is seen: another is asked for.
+const SOON_SECONDS: i64 = 60;
+
+/// The event of a message, until it is written together with the first of its deliveries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EventWrite(Arc<Mutex<Option<Write>>>);
+
+impl EventWrite {
+    pub(super) fn new(write: Option<Write>) -> Self {
+        Self(Arc::new(Mutex::new(write)))
+    }
+
+    /// Writes the event, unless that has been done or begun. Whether it is new; `None` if there is nothing to write.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub(super) async fn carry_out(&self, batch: &Batch) -> Result<(), AwsError> {
+        let Some(write) = self.0.lock().await.take() else { return Ok(()) };
+        match batch.write(write).await {
+            Recorded::Done => {
+                batch.services.metrics.count(Counter::EventsAccepted, 1);
+                Ok(())
+            }
+            Recorded::Refused => Ok(()),
+            Recorded::Failed(error) => Err(error),
+        }
+    }
+}
+
+/// Attempts a first delivery, or puts it into its endpoint's backlog where there is no place soon enough.
+///
+/// # Errors
+/// When AWS does not answer; the message comes again.
+pub(super) async fn deliver(batch: &Batch, event: &EventWrite, first: &FirstAttempt) -> Result<(), AwsError> {
+    let now = batch.services.clock.now();
+    let Some(slot) = batch.slot().await else { return defer(batch, event, first, now).await };
+    let busy = batch.busy();
+    let made = attempt(batch, first).await;
+    drop(slot);
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            tracing::error!(%error, endpoint_id = %first.endpoint.id, "signing secret cannot be read; the delivery waits");
+            drop(busy);
+            return defer(batch, event, first, plus_seconds(now, NO_SECRET_WAIT_SECONDS)).await;
+        }
+    };
+    let begun = Delivery::new(&first.event, first.endpoint.id, made.outcome.attempt.at);
+    let schedule = &batch.services.config.retry_schedule_seconds;
+    let jitter = random::unit_interval();
+    let after = begun.after_attempt(&made.outcome, &first.endpoint, schedule, made.ended_at, jitter);
+    let write = insert_delivery(&after, kept_until(batch, &first.endpoint, &after, made.ended_at))?;
+    drop(busy);
+    let (kept, recorded) = futures::join!(event.carry_out(batch), batch.record(&after, write));
+    kept?;
+    match recorded {
+        Recorded::Done => follow_up(batch, first, &after, &made).await,
+        Recorded::Refused => {
+            tracing::info!("already on record; this result is dropped");
+            Ok(())
+        }
+        Recorded::Failed(error) => Err(error),
+    }
+}
+
+/// Until when a delivery is kept that stands as `after`.
+fn kept_until(batch: &Batch, endpoint: &Endpoint, after: &Delivery, now: Timestamp) -> Timestamp {
+    let config = &batch.services.config;
+    match after.status {
+        DeliveryStatus::Pending => retention::waiting_until(config, after.event_id, endpoint, now),
+        _ => retention::ended_until(config, after.event_id, now),
+    }
+}
+
+/// Makes the request. That the endpoint is slow is noted while its answer is still waited for, so that the batches after this one need not wait too.
+async fn attempt(batch: &Batch, first: &FirstAttempt) -> Result<Made, AwsError> {
+    let endpoint = &first.endpoint;
+    let request = attempt::Request {
+        event: &first.event,
+        endpoint,
+        payload_fields: &endpoint.settings.payload_fields,
+        trigger: Trigger::Automatic,
+        attempt: 1,
+        is_new: true,
+        seconds_max: ANSWER_SECONDS_MAX,
+        request_id: first.request_id.as_deref(),
+    };
+    let making = attempt::make(&batch.services, request);
+    tokio::pin!(making);
+    let soon = Duration::from_secs(u64::from(SLOW_AFTER_SECONDS));
+    if let Ok(made) = batch.services.clock.timeout(soon, &mut making).await {
+        return made;
+    }
+    let note = async {
+        let news = Health::default().after(HealthSample::unanswered(), batch.services.clock.now());
+        if let Err(error) = batch.note_health(endpoint.scope, endpoint.id, news).await {
+            tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's slowness could not be noted");
+        }
+    };
+    futures::join!(making, note).0
+}
+
+/// What follows from a first attempt that is on record: the next look at the backlog, the endpoint's health, and the end of a delivery that failed for good.
+async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: &Made) -> Result<(), AwsError> {
+    let FirstAttempt { endpoint, flow, .. } = first;
+    let mut sample = HealthSample::default();
+    sample.add(&made.outcome.attempt);
+    let news = Health::default().after(sample, made.ended_at);
+    if let (DeliveryStatus::Pending, Some(at)) = (after.status, after.next_attempt_at) {
+        let touch = Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: Some(news) };
+        return batch.touch(touch).await;
+    }
+    let noted = flow.as_ref().map(|flow| flow.health).unwrap_or_default();
+    if made.outcome.attempt.outcome == Outcome::Succeeded {
+        if news.slow && !noted.slow {
+            batch.note_health(endpoint.scope, endpoint.id, news).await?;
+        } else if !news.slow && !noted.is_healthy() {
+            batch.note_healthy(endpoint.id).await?;
+        }
+        return Ok(());
+    }
+    batch.services.metrics.count(Counter::DeliveriesFailed, 1);
+    if noted.failing_since.is_none() {
+        batch.note_health(endpoint.scope, endpoint.id, news).await?;
+    }
+    effects::carry_out(&batch.services, Some(endpoint), after).await
+}
+
+/// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the endpoint is looked at later anyway.
+///
+/// # Errors
+/// When AWS does not answer; the message comes again.
+pub(super) async fn defer(
+    batch: &Batch,
+    event: &EventWrite,
+    first: &FirstAttempt,
+    due: Timestamp,
+) -> Result<(), AwsError> {
+    let endpoint = &first.endpoint;
+    let now = batch.services.clock.now();
+    let delivery = Delivery { next_attempt_at: Some(due), ..Delivery::new(&first.event, endpoint.id, now) };
+    let write = insert_delivery(&delivery, kept_until(batch, endpoint, &delivery, now))?;
+    let (kept, recorded) = futures::join!(event.carry_out(batch), batch.record(&delivery, write));
+    kept?;
+    if let Recorded::Failed(error) = recorded {
+        return Err(error);
+    }
+    if first.flow.as_ref().is_some_and(|flow| is_looked_at_anyway(flow, now)) {
+        return Ok(());
+    }
+    let next_at = first.flow.as_ref().and_then(|flow| flow.next_at).filter(|at| *at > now);
+    let at = next_at.unwrap_or(due).max(due);
+    batch.touch(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: None }).await
+}
+
+/// Whether what is added now to a backlog is seen without anybody asking for it: the next look is far enough away, or the endpoint is unhealthy, whose drain
+/// looks once more before it ends.
+fn is_looked_at_anyway(flow: &Flow, now: Timestamp) -> bool {
+    let is_leased = flow.is_leased(now);
+    if flow.health.is_unhealthy(now) {
+        return is_leased || flow.next_at.is_some_and(|at| at > now);
+    }
+    !is_leased && flow.next_at.is_some_and(|at| at > plus_seconds(now, SOON_SECONDS))
+}
+
+/// Keeps a delivery that ends without a request.
+///
+/// # Errors
+/// When AWS does not answer; the message comes again.
+pub(super) async fn skip(batch: &Batch, event: &EventWrite, skipped: &Delivery) -> Result<(), AwsError> {
+    let until = retention::ended_until(&batch.services.config, skipped.event_id, skipped.updated_at);
+    let write = insert_delivery(skipped, until)?;
+    let (kept, recorded) = futures::join!(event.carry_out(batch), batch.write(write));
+    kept?;
+    if let Recorded::Failed(error) = recorded { Err(error) } else { Ok(()) }
+}
+
+/// Sees once more to what follows from a delivery on record, of a message that comes again: it may have been cut off before.
+///
+/// # Errors
+/// When AWS does not answer; the message comes again.
+pub(super) async fn redo(batch: &Batch, endpoint: &Arc<Endpoint>, delivery: &Delivery) -> Result<(), AwsError> {
+    match delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending) {
+        Some(at) => batch.touch(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: None }).await,
+        None => effects::carry_out(&batch.services, Some(endpoint), delivery).await,
+    }
+}

@@ -1,0 +1,197 @@
+//! How flows change, other than by leases and sweepers: asked for a look, told of their endpoint's health, released, ended.
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+
+use super::expressions::{Settled, names_of, replaced_health, settled, with_news};
+use super::{Flow, Lease, Released, Touch, new_token};
+use crate::aws_error::AwsError;
+use crate::domain::backlog::{last_look_at, look_at, sweep_at};
+use crate::domain::health::Health;
+use crate::domain::id::EndpointId;
+use crate::domain::tenant::Scope;
+use crate::domain::time::plus_seconds;
+use crate::store::{Store, key_item, keys, number, text};
+
+/// How long a flow is kept of an endpoint that fails and gets nothing any more, in seconds: longer than the longest time after which one is disabled.
+const IDLE_FLOW_SECONDS: i64 = 60 * 86_400;
+
+impl Store {
+    /// Asks for a look at a backlog, unless one is to be had by then anyway. The token of the wake that is to be sent, if it was news. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn touch_flow(&self, touch: &Touch, now: Timestamp) -> Result<Option<String>, AwsError> {
+        let token = new_token();
+        let at = look_at(touch.at, now);
+        let mut set = "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, wakes_lost = :zero, \
+            GSI1PK = :index, GSI1SK = :look"
+            .to_owned();
+        let (news, update) = with_news(self.update_flow(touch.endpoint_id), touch.health.unwrap_or_default());
+        set.push_str(&news);
+        let update = names_of(update, touch.endpoint_id, touch.scope)
+            .update_expression(format!("{set} REMOVE expires_at"))
+            .condition_expression("attribute_not_exists(next_at) OR next_at > :at")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":at", number(at.as_millisecond()))
+            .expression_attribute_values(":token", text(&token))
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":look", text(keys::sweep_sort(sweep_at(at, now, 0))));
+        match settled(update.send().await)? {
+            Settled::Done => Ok(Some(token)),
+            // It was written, and the answer got lost.
+            Settled::Refused(Some(flow)) if flow.token.as_ref() == Some(&token) => Ok(Some(token)),
+            Settled::Refused(flow) => {
+                let noted = flow.map(|flow| flow.health).unwrap_or_default();
+                if let Some(news) = touch.health.filter(|news| adds(*news, noted)) {
+                    self.note_health(touch.endpoint_id, touch.scope, news, now).await?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Notes that an endpoint is failing or slow, beside what is noted already. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn note_health(
+        &self,
+        id: EndpointId,
+        scope: Scope,
+        news: Health,
+        now: Timestamp,
+    ) -> Result<(), AwsError> {
+        let (set, update) = with_news(self.update_flow(id), news);
+        // Without anything that waits the flow has no look of its own; the sweeper's last look settles it.
+        let update = names_of(update, id, scope)
+            .update_expression(format!(
+                "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, wakes_lost = if_not_exists(wakes_lost, :zero), \
+                 GSI1PK = if_not_exists(GSI1PK, :index), GSI1SK = if_not_exists(GSI1SK, :look){set}"
+            ))
+            .expression_attribute_values(":look", text(keys::sweep_sort(last_look_at(now))));
+        settled(update.send().await).map(|_| ())
+    }
+
+    /// Notes of an endpoint that has a flow that it is healthy, or is to be taken for it. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn note_healthy(&self, id: EndpointId) -> Result<(), AwsError> {
+        let update = self
+            .update_flow(id)
+            .update_expression("REMOVE failing_since, slow, probes_failed, width")
+            .condition_expression("attribute_exists(PK)");
+        settled(update.send().await).map(|_| ())
+    }
+
+    /// Ends a drain's lease, notes how the endpoint is doing, and sets the next look: at `next_at`, or none where nothing waits.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer. The lease ends by itself, and the sweeper goes on from there.
+    pub async fn release_flow(
+        &self,
+        flow: &Flow,
+        lease: &Lease,
+        health: Health,
+        next_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Released, AwsError> {
+        let token = new_token();
+        let ended = "SET GSI1SK = :look, wakes_lost = :zero";
+        let update = self.update_flow(flow.endpoint_id).expression_attribute_values(":zero", number(0));
+        let (set, condition, update) = match next_at {
+            Some(at) => (
+                format!("{ended}, next_at = :at, #token = :token"),
+                "lease = :lease AND (attribute_not_exists(next_at) OR next_at > :at)",
+                update
+                    .expression_attribute_names("#token", "token")
+                    .expression_attribute_values(":at", number(at.as_millisecond()))
+                    .expression_attribute_values(":token", text(&token))
+                    .expression_attribute_values(":look", text(keys::sweep_sort(sweep_at(at, now, 0)))),
+            ),
+            None => (
+                ended.to_owned(),
+                "lease = :lease AND attribute_not_exists(next_at)",
+                update.expression_attribute_values(":look", text(keys::sweep_sort(last_look_at(now)))),
+            ),
+        };
+        let token_goes = if next_at.is_some() { &[][..] } else { &["#token"] };
+        let update = replaced_health(update, &set, health, &[&["lease", "lease_until"], token_goes].concat());
+        let update = if next_at.is_some() { update } else { update.expression_attribute_names("#token", "token") };
+        let update = update.condition_expression(condition).expression_attribute_values(":lease", text(&lease.id));
+        let answer = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let found = match settled(answer.send().await)? {
+            Settled::Done => return Ok(Released::Done { token: next_at.map(|_| token) }),
+            // It was written, and the answer got lost.
+            Settled::Refused(Some(found)) if next_at.is_some() && found.token.as_ref() == Some(&token) => {
+                return Ok(Released::Done { token: Some(token) });
+            }
+            Settled::Refused(found) => found,
+        };
+        let Some(at) = found.filter(|found| found.lease.as_ref() == Some(&lease.id)).and_then(|found| found.next_at)
+        else {
+            return Ok(Released::Lost);
+        };
+        let update = self
+            .update_flow(flow.endpoint_id)
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":token", text(&token));
+        let update = replaced_health(update, "SET #token = :token", health, &["lease", "lease_until"]);
+        let update =
+            update.condition_expression("lease = :lease").expression_attribute_values(":lease", text(&lease.id));
+        Ok(match settled(update.send().await)? {
+            Settled::Done => Released::Touched { at, token },
+            Settled::Refused(Some(found)) if found.token.as_ref() == Some(&token) => Released::Touched { at, token },
+            Settled::Refused(_) => Released::Lost,
+        })
+    }
+
+    /// Ends a flow that has nothing to do, if nobody has touched it since it was read: removes it, or, where the endpoint is failing, keeps it without a
+    /// look. Whether it was so. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn end_flow(&self, flow: &Flow, now: Timestamp) -> Result<bool, AwsError> {
+        // Touching sets a time; a drain that begins sets a lease.
+        let idle = "attribute_exists(PK) AND attribute_not_exists(next_at) AND (attribute_not_exists(lease_until) OR lease_until <= :now)";
+        let now_value = number(now.as_millisecond());
+        if flow.health.failing_since.is_some() {
+            let update = self
+                .update_flow(flow.endpoint_id)
+                .update_expression("SET expires_at = :expires REMOVE GSI1PK, GSI1SK, lease, lease_until")
+                .condition_expression(idle)
+                .expression_attribute_values(":now", now_value)
+                .expression_attribute_values(":expires", number(plus_seconds(now, IDLE_FLOW_SECONDS).as_second()));
+            return settled(update.send().await).map(|settled| matches!(settled, Settled::Done));
+        }
+        let delete =
+            self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&keys::flow(flow.endpoint_id))));
+        // A note of failures that came after the reading keeps it.
+        let delete = delete
+            .condition_expression(format!("{idle} AND attribute_not_exists(failing_since)"))
+            .expression_attribute_values(":now", now_value);
+        match delete.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
+            Err(error) => Err(AwsError::from_sdk("dynamodb:DeleteItem", &error)),
+        }
+    }
+
+    fn update_flow(&self, id: EndpointId) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(key_item(&keys::flow(id))))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}
+
+/// Whether there is something in `news` that is not noted.
+fn adds(news: Health, noted: Health) -> bool {
+    (news.slow && !noted.slow) || (news.failing_since.is_some() && noted.failing_since.is_none())
+}
