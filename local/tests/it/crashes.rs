@@ -1,66 +1,14 @@
 //! Killed at any call to AWS and started again, everything ends in the same records as if nothing had happened.
-//!
-//! A kill is: from the k-th call of a function on, nothing of what it says reaches AWS (or the k-th still does, but its answer does not come
-//! back), nor does what its poller says of the batch. Then a new instance starts with nothing in hand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use local::aws::{Call, Fault, FaultRule, Service};
+use local::aws::{Fault, FaultRule, Service};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::kills::{Kill, calls_of, kills_at_any_call, start_again, survive_all};
 use crate::world::{Client, Reply, World};
-
-/// The queues' visibility timeout, and a second.
-const REDELIVERED_SECONDS: u64 = 361;
-/// How many worlds die side by side.
-const SIDE_BY_SIDE: usize = 12;
-
-/// Where and how a function dies.
-#[derive(Clone, Copy, Debug)]
-struct Kill {
-    function: &'static str,
-    at_call: u32,
-    fault: Fault,
-    /// Whether the poller dies too, so that the queue hears nothing of what was done.
-    with_poller: bool,
-}
-
-impl Kill {
-    fn arm(self, world: &World) {
-        let rule = FaultRule {
-            service: None,
-            operation: None,
-            identity: Some(self.function.to_owned()),
-            skip: self.at_call,
-            times: 1,
-            fault: self.fault,
-        };
-        world.aws.faults().inject(rule.clone());
-        world.aws.faults().inject(FaultRule { times: u32::MAX, fault: Fault::DropBefore, ..rule.clone() });
-        if self.with_poller {
-            let operation = Some("DeleteMessageBatch".to_owned());
-            let identity = Some(format!("{}Poller", self.function));
-            let skip = 0;
-            let lost =
-                FaultRule { operation, identity, skip, times: u32::MAX, fault: Fault::DropBefore, service: None };
-            world.aws.faults().inject(lost);
-        }
-    }
-}
-
-/// A new instance in the place of the dead one, and the messages that it had in hand are handed out again.
-async fn start_again(world: &mut World) {
-    world.aws.faults().clear();
-    world.restart_functions().await;
-    world.advance_seconds(REDELIVERED_SECONDS);
-}
-
-fn calls_of(calls: &[Call], identity: &str) -> u32 {
-    u32::try_from(calls.iter().filter(|call| call.identity == identity).count()).unwrap()
-}
 
 /// Three events, one of them straight from the queue, to an endpoint that is well, one that always fails and one that is paused.
 struct Work {
@@ -150,14 +98,10 @@ async fn deliver_killed_at_any_call_ends_in_the_records_of_an_undisturbed_run() 
 
     let mut kills = Vec::new();
     for function in ["DeliverEventsFunction", "DeliverRetriesFunction"] {
-        for at_call in 0..calls_of(&calls, function) {
-            kills.push(Kill { function, at_call, fault: Fault::DropBefore, with_poller: true });
-            // An outage that the function lives through: its poller goes on.
-            kills.push(Kill { function, at_call, fault: Fault::DropAnswer, with_poller: false });
-        }
+        kills.extend(kills_at_any_call(function, calls_of(&calls, function)));
     }
     assert!(kills.len() >= 30, "{}", kills.len());
-    futures::stream::iter(kills).for_each_concurrent(SIDE_BY_SIDE, survive).await;
+    survive_all(kills, survive).await;
 }
 
 /// A receiver that is gone and one that fails at its only attempt: three things to be told of.
@@ -198,18 +142,9 @@ async fn news_survive(kill: Kill) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_to_be_told_is_told_however_deliver_dies() {
-    let kill =
-        Kill { function: "DeliverEventsFunction", at_call: u32::MAX, fault: Fault::DropBefore, with_poller: false };
-    let calls = news_survive(kill).await;
+    let calls = news_survive(Kill::never("DeliverEventsFunction")).await;
     assert!(calls >= 6, "{calls}");
-    let kills = (0..calls).flat_map(|at_call| {
-        let dies = Kill { at_call, with_poller: true, ..kill };
-        [dies, Kill { fault: Fault::DropAnswer, ..dies }]
-    });
-    let survived = kills.map(|kill| async move {
-        news_survive(kill).await;
-    });
-    futures::stream::iter(survived).for_each_concurrent(SIDE_BY_SIDE, |survived| survived).await;
+    survive_all(kills_at_any_call("DeliverEventsFunction", calls), news_survive).await;
 }
 
 #[tokio::test]
@@ -310,18 +245,7 @@ async fn sweeper_survives(kill: Kill) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sweeper_killed_at_any_call_is_made_good_by_the_next_ones() {
-    let never = u32::MAX;
-    let kill = Kill { function: "SweepFunction", at_call: never, fault: Fault::DropBefore, with_poller: false };
-    let calls = sweeper_survives(kill).await;
+    let calls = sweeper_survives(Kill::never("SweepFunction")).await;
     assert!(calls >= 9, "{calls}");
-    let mut kills = Vec::new();
-    for at_call in 0..calls {
-        for fault in [Fault::DropBefore, Fault::DropAnswer] {
-            kills.push(Kill { at_call, fault, ..kill });
-        }
-    }
-    let survived = kills.into_iter().map(|kill| async move {
-        sweeper_survives(kill).await;
-    });
-    futures::stream::iter(survived).for_each_concurrent(SIDE_BY_SIDE, |survived| survived).await;
+    survive_all(kills_at_any_call("SweepFunction", calls), sweeper_survives).await;
 }
