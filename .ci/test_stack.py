@@ -55,6 +55,13 @@ class Stack(unittest.TestCase):
         with mock.patch.object(stack, "aws", return_value=None):
             stack.check_concurrency({"EventsConcurrency": "100", "RetriesConcurrency": "50"}, [])
 
+    def test_retention_that_is_shorter_than_the_retry_schedule_is_refused_with_what_would_do(self):
+        schedule = {"RetryScheduleSeconds": "36000, 36000"}
+        stack.check_retention({**schedule, "RetentionDays": "1"})
+        with self.assertRaises(SystemExit) as refused:
+            stack.check_retention({"RetryScheduleSeconds": "36000,36001", "RetentionDays": "1"})
+        self.assertIn("RetentionDays=2", str(refused.exception))
+
     def test_program_of_another_architecture_is_refused(self):
         with self.assertRaises(SystemExit):
             stack.check_architecture("arm64")
