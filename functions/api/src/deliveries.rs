@@ -14,7 +14,7 @@ use shared::domain::delivery::{Delivery, DeliveryStatus, WaitingFor};
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
-use shared::domain::payload::body;
+use shared::domain::payload;
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::domain::validation::Fields;
 use shared::pipeline::replay::retry;
@@ -155,11 +155,12 @@ pub(crate) async fn list(
     let names: Vec<_> = page.entries.iter().map(|stored| (caller.scope(), stored.delivery.event_id)).collect();
     let events = if with_payload.is_some() { services.store.events(&names).await? } else { HashMap::new() };
     let flows = flows_of(services, page.entries.iter().map(|stored| &stored.delivery)).await?;
-    Ok(respond::page(page.map(|stored| {
+    let cursor_of = |stored: &StoredDelivery| sort.cursor(&stored.delivery);
+    Ok(respond::page(page, cursor_of, |stored| {
         let event = events.get(&stored.delivery.event_id);
         let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint));
         DeliveryView { payload, ..DeliveryView::new(stored.delivery, flows.get(&endpoint.id), now) }
-    })))
+    }))
 }
 
 pub(crate) async fn retry_one(
@@ -183,7 +184,7 @@ pub(crate) async fn retry_one(
         retry(&api.services, &endpoint, &stored).await?;
         Ok(respond::data(StatusCode::ACCEPTED, RetriedView { endpoint_id: endpoint.id, event_id }))
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, retried).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| retried).await
 }
 
 pub(crate) async fn show(
@@ -222,6 +223,7 @@ const NO_DELIVERY: ApiError = ApiError::NotFound("delivery");
 
 /// What is sent by this delivery, as JSON.
 fn payload(stored: &StoredEvent, delivery: &Delivery, endpoint: &Endpoint) -> Option<Box<RawValue>> {
-    let body = String::from_utf8(body(&stored.event, delivery.payload_fields(endpoint))).ok()?;
+    let payload = payload::payload(&stored.event, delivery.payload_fields(endpoint)).ok()?;
+    let body = String::from_utf8(payload.body).ok()?;
     RawValue::from_string(body).ok()
 }

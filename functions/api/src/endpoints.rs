@@ -13,6 +13,7 @@ use shared::domain::id::EndpointId;
 use shared::domain::tenant::Scope;
 use shared::pipeline::endpoints::{self, Changed, Created, Put};
 use shared::services::Services;
+use shared::store::cursor;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -31,9 +32,9 @@ pub(crate) async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::EndpointsWrite)?;
-    let create = async {
+    let create = async |origin| {
         let new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
-        match endpoints::create(&api.services, caller.scope(), caller.key.id, &new).await? {
+        match endpoints::create(&api.services, caller.scope(), caller.key.id, &new, origin).await? {
             Created::Yes(endpoint, secret) => {
                 let now = api.services.clock.now();
                 Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
@@ -94,10 +95,14 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let page = api.services.store.list_endpoints(caller.scope(), after, limit, keep).await?;
     let now = api.services.clock.now();
     let mut health = endpoint_health::of(&api.services, page.entries.iter().map(|endpoint| endpoint.id)).await?;
-    Ok(respond::page(page.map(|endpoint| {
-        let health = health.remove(&endpoint.id).unwrap_or_default();
-        EndpointView::new(endpoint, None, health, now)
-    })))
+    Ok(respond::page(
+        page,
+        |endpoint| cursor::encode(&endpoint.id),
+        |endpoint| {
+            let health = health.remove(&endpoint.id).unwrap_or_default();
+            EndpointView::new(endpoint, None, health, now)
+        },
+    ))
 }
 
 pub(crate) async fn show(
@@ -150,7 +155,8 @@ pub(crate) async fn delete(
 
 const NO_ENDPOINT: ApiError = ApiError::NotFound("endpoint");
 const UID_TAKEN: ApiError = ApiError::Conflict("another endpoint has this uid");
-const LIMIT_REACHED: ApiError = ApiError::LimitExceeded("the tenant has its maximum of endpoints");
+const LIMIT_REACHED: ApiError =
+    ApiError::LimitExceeded("the tenant has its maximum of endpoints, or of what they take together");
 const STALE: ApiError = ApiError::Conflict("the endpoint has been changed since; read it and try again");
 
 /// Why a change was not carried out.
@@ -159,6 +165,7 @@ pub(crate) fn refused(changed: Changed) -> ApiError {
         Changed::NotFound => NO_ENDPOINT,
         Changed::Stale | Changed::Yes(_) | Changed::Already(_) => STALE,
         Changed::UidTaken => UID_TAKEN,
+        Changed::LimitReached => LIMIT_REACHED,
         Changed::Overlapping => {
             ApiError::Conflict("two secrets sign already; end their overlap first or wait for its end")
         }

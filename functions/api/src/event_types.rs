@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::domain::api_key::Permission;
-use shared::domain::catalogue::{CatalogueEntry, Enforcement};
+use shared::domain::catalogue::{CatalogueEntry, DataChecker, Enforcement};
 use shared::domain::event::NewEvent;
 use shared::domain::event_type::EventType;
 use shared::domain::id::TenantId;
 use shared::domain::time::{plus_seconds, rfc3339};
+use shared::store::cursor;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -26,9 +27,22 @@ use crate::respond;
 /// For how long an instance remembers an entry, or that there is none, in seconds.
 const ENTRY_CACHED_SECONDS: i64 = 5;
 /// How many entries an instance remembers; over that it begins anew.
-const ENTRIES_CACHED_MAX: usize = 10_000;
+const ENTRIES_CACHED_MAX: usize = 500;
 
-type Entries = HashMap<(TenantId, EventType), (Timestamp, Option<Arc<CatalogueEntry>>)>;
+type Entries = HashMap<(TenantId, EventType), (Timestamp, Option<Arc<Remembered>>)>;
+
+/// An entry with its schema as it was compiled.
+#[derive(Debug)]
+struct Remembered {
+    entry: CatalogueEntry,
+    checker: Option<DataChecker>,
+}
+
+impl From<CatalogueEntry> for Remembered {
+    fn from(entry: CatalogueEntry) -> Self {
+        Self { checker: entry.checker(), entry }
+    }
+}
 
 /// Entries as they were read last. Clones share it.
 #[derive(Clone, Default)]
@@ -65,7 +79,7 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let (limit, after) = params.paging::<EventType>();
     params.finish()?;
     let page = api.services.store.list_event_types(caller.scope().tenant_id, after.as_ref(), limit).await?;
-    Ok(respond::page(page.map(EventTypeView::from)))
+    Ok(respond::page(page, |entry| cursor::encode(&entry.name), EventTypeView::from))
 }
 
 pub(crate) async fn show(
@@ -121,13 +135,23 @@ pub(crate) async fn check(api: &Api, tenant_id: TenantId, event: &NewEvent) -> R
     let entry = match api.catalogue.get(tenant_id, &event.event_type, now) {
         Some(entry) => entry,
         None => {
-            let entry = api.services.store.event_type(tenant_id, &event.event_type).await?.map(Arc::new);
+            let entry = api.services.store.event_type(tenant_id, &event.event_type).await?;
+            let entry = api.catalogue.compiled(tenant_id, &event.event_type, entry);
             api.catalogue.put(tenant_id, event.event_type.clone(), now, entry.clone());
             entry
         }
     };
-    let Some(entry) = entry.filter(|entry| entry.enforcement != Enforcement::Off) else { return Ok(()) };
-    match entry.check(event.data.get()) {
+    let Some(remembered) = entry.filter(|known| known.entry.enforcement != Enforcement::Off) else { return Ok(()) };
+    let data = Arc::clone(&event.data);
+    let held = Arc::clone(&remembered);
+    // Beside the thread that serves other requests.
+    let checking = tokio::task::spawn_blocking(move || held.checker.as_ref().map_or(Ok(()), |it| it.check(data.get())));
+    let checked = checking.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a schema could not be held against data");
+        Ok(())
+    });
+    let entry = &remembered.entry;
+    match checked {
         Err(errors) if entry.enforcement == Enforcement::Reject => Err(errors.into()),
         Err(errors) => {
             let places = errors.0.len();
@@ -139,13 +163,27 @@ pub(crate) async fn check(api: &Api, tenant_id: TenantId, event: &NewEvent) -> R
 }
 
 impl CatalogueCache {
-    fn get(&self, tenant_id: TenantId, name: &EventType, now: Timestamp) -> Option<Option<Arc<CatalogueEntry>>> {
+    /// The entry with its schema compiled: as it was before, where it has not changed.
+    fn compiled(
+        &self,
+        tenant_id: TenantId,
+        name: &EventType,
+        entry: Option<CatalogueEntry>,
+    ) -> Option<Arc<Remembered>> {
+        let entry = entry?;
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = entries.get(&(tenant_id, name.clone())).and_then(|(_, before)| before.clone());
+        drop(entries);
+        Some(before.filter(|before| before.entry == entry).unwrap_or_else(|| Arc::new(entry.into())))
+    }
+
+    fn get(&self, tenant_id: TenantId, name: &EventType, now: Timestamp) -> Option<Option<Arc<Remembered>>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (read_at, entry) = entries.get(&(tenant_id, name.clone()))?;
         (now < plus_seconds(*read_at, ENTRY_CACHED_SECONDS)).then(|| entry.clone())
     }
 
-    fn put(&self, tenant_id: TenantId, name: EventType, now: Timestamp, entry: Option<Arc<CatalogueEntry>>) {
+    fn put(&self, tenant_id: TenantId, name: EventType, now: Timestamp, entry: Option<Arc<Remembered>>) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= ENTRIES_CACHED_MAX {
             entries.clear();

@@ -20,7 +20,7 @@ use shared::domain::id::{EndpointId, EventId};
 use shared::domain::matching::reaches;
 use shared::domain::time::rfc3339;
 use shared::domain::validation::Fields;
-use shared::pipeline::publish::{Published, publish, publish_batch};
+use shared::pipeline::publish::{Published, claim_batch, publish, publish_batch};
 use shared::pipeline::replay::replay_event;
 use shared::store::cursor;
 use shared::store::items::StoredEvent;
@@ -41,6 +41,8 @@ use crate::respond;
 const ENDPOINTS_LOOKED_AT_MAX: usize = 1_000;
 /// How large the deliveries of one answer are together, in bytes: Lambda's answers have 6 MB.
 const DELIVERIES_BYTES_MAX: usize = 4_000_000;
+/// Stands between a batch's idempotency key and what is made of it. No key of a caller's has it: it is not printable.
+const BATCH_MARK: char = '\u{1}';
 /// The most events of one batch.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100;
 
@@ -139,17 +141,19 @@ pub(crate) async fn create_batch(
         results.push(read.map(|mut event| {
             // The batch's key is a key of each of its events, so that a repeated batch sends what the first one could not, and nothing twice.
             let own = event.idempotency_key.take();
-            event.idempotency_key = own.or_else(|| batch_key.as_ref().map(|key| format!("{key}#{place}")));
+            event.idempotency_key = own.or_else(|| batch_key.as_ref().map(|key| format!("{key}{BATCH_MARK}{place}")));
             sound.push((event, raw.get().as_bytes()));
         }));
+    }
+    if let Some(key) = &batch_key
+        && !claim_batch(&api.services, caller.scope(), &format!("{key}{BATCH_MARK}"), &body).await?
+    {
+        return Err(ApiError::Conflict("the idempotency key was used with another request"));
     }
     let published = publish_batch(&api.services, caller.scope(), sound, request_id.as_str()).await;
     let none_sent = !published.is_empty() && published.iter().all(Result::is_err);
     if let Some(Err(error)) = published.first().filter(|_| none_sent) {
         return Err(error.clone().into());
-    }
-    if batch_key.is_some() && published.iter().any(|result| matches!(result, Ok(Published::KeyReused))) {
-        return Err(ApiError::Conflict("the idempotency key was used with another request"));
     }
     let mut published = published.into_iter().map(accepted);
     // Each event that was sound has its result, in order.
@@ -187,7 +191,7 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let window = Window { order: Order::NewestFirst, from, until, after };
     let keep = |stored: &StoredEvent| event_types.is_empty() || event_types.contains(&stored.event.event_type);
     let page = api.services.store.list_events(caller.scope(), window, limit, now, keep).await?;
-    Ok(respond::page(page.map(|stored| EventView::new(stored, None))))
+    Ok(respond::page(page, |stored| cursor::encode(&stored.event.id), |stored| EventView::new(stored, None)))
 }
 
 pub(crate) async fn replay(
@@ -220,7 +224,7 @@ pub(crate) async fn replay(
         let deliveries = replay_event(services, &stored, &wanted).await?;
         Ok(respond::data(StatusCode::ACCEPTED, ReplayedView { id, deliveries }))
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, replay).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| replay).await
 }
 
 pub(crate) async fn show(

@@ -1,7 +1,8 @@
 //! `Idempotency-Key` on POST: the same key and body within 24 hours gives the first answer again and does nothing twice.
 //!
-//! What is kept holds no secret: a secret in an answer is taken out, and read again from Secrets Manager when the answer is given again. A request that
-//! changed nothing gives its key back.
+//! What is kept holds no secret: a secret in an answer is taken out, and read again from Secrets Manager when the answer is given again. A request that was
+//! refused gives its key back. One of which nobody knows what became holds it for a minute; whoever repeats it then makes what the first one made, under the same
+//! id.
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -11,8 +12,12 @@ use sha2::{Digest, Sha256};
 use shared::domain::event::IDEMPOTENCY_KEY_CHARACTERS_MAX;
 use shared::domain::id::EndpointId;
 use shared::domain::tenant::Scope;
+use shared::domain::time::plus_seconds;
 use shared::domain::validation::printable;
-use shared::store::answers::KeptAnswer;
+use shared::pipeline::endpoints::Origin;
+use shared::random;
+use shared::store::answers::{AnswerClaim, KeptAnswer};
+use shared::store::idempotency::IDEMPOTENCY_SECONDS;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -47,19 +52,20 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     key.map(Some).map_err(|rule| ApiError::field("Idempotency-Key", rule))
 }
 
-/// Answers a POST once per key: with `answer` the first time, with what that was afterwards.
+/// Answers a POST once per key: with `answer` the first time, with what that was afterwards. What `answer` makes has its id from the [`Origin`].
 ///
 /// # Errors
 /// Those of `answer`; `CONFLICT` when the key stands for another request, or its request is still being carried out.
-pub(crate) async fn once(
+pub(crate) async fn once<F: Future<Output = Result<Response, ApiError>>>(
     api: &Api,
     owner: Owner<'_>,
     headers: &HeaderMap,
     path: &str,
     body: &[u8],
-    answer: impl Future<Output = Result<Response, ApiError>>,
+    answer: impl FnOnce(Origin) -> F,
 ) -> Result<Response, ApiError> {
-    let Some(key) = key_of(headers)? else { return answer.await };
+    let now = api.services.clock.now();
+    let Some(key) = key_of(headers)? else { return answer(Origin::new(now)).await };
     let (owner_name, scope) = match owner {
         Owner::Tenant(caller) => {
             let scope = caller.scope();
@@ -70,14 +76,35 @@ pub(crate) async fn once(
     let key_hash = hash(&[key.as_bytes()]);
     let request_hash = hash(&[path.as_bytes(), body]);
     let store = &api.services.store;
-    let now = api.services.clock.now();
-    if let Some(kept) = store.claim_answer(&owner_name, &key_hash, request_hash.clone(), now).await? {
-        return again(api, kept, &request_hash, scope).await;
-    }
-    match answer.await {
-        Ok(response) => keep(api, &owner_name, &key_hash, request_hash, response).await,
+    let claim = hex::encode(random::bytes::<16>());
+    let origin = match store.claim_answer(&owner_name, &key_hash, &request_hash, &claim, now).await? {
+        AnswerClaim::Known(kept) => return again(api, kept, &request_hash, scope).await,
+        AnswerClaim::Taken { began_at, is_repeat } => {
+            let mut entropy = [0; 10];
+            let seed = digest(&[owner_name.as_bytes(), key_hash.as_bytes(), request_hash.as_bytes()]);
+            entropy.copy_from_slice(&seed[..10]);
+            Origin { at: began_at, entropy, is_repeat }
+        }
+    };
+    match answer(origin).await {
+        Ok(response) => {
+            let kept = KeptAnswer {
+                request_hash,
+                status: Some(response.status().as_u16()),
+                body: None,
+                secret_of: None,
+                claim,
+                claimed_at: now,
+                began_at: origin.at,
+                expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS),
+            };
+            keep(api, &owner_name, &key_hash, kept, response).await
+        }
         Err(error) => {
-            if let Err(error) = store.release_answer(&owner_name, &key_hash).await {
+            // Where AWS did not answer, it may have been done all the same.
+            if !matches!(error, ApiError::Aws(_))
+                && let Err(error) = store.release_answer(&owner_name, &key_hash).await
+            {
                 tracing::warn!(%error, "an idempotency key stays taken for a minute");
             }
             Err(error)
@@ -89,7 +116,7 @@ async fn keep(
     api: &Api,
     owner: &str,
     key_hash: &str,
-    request_hash: String,
+    answer: KeptAnswer,
     response: Response,
 ) -> Result<Response, ApiError> {
     let (parts, body) = response.into_parts();
@@ -103,15 +130,11 @@ async fn keep(
             data.remove("url");
         }
     }
-    let now = api.services.clock.now();
     let shown = parts.extensions.get::<ShownSecret>();
     let answer = KeptAnswer {
-        request_hash,
-        status: Some(parts.status.as_u16()),
         body: (!bytes.is_empty()).then(|| kept.to_string()),
         secret_of: shown.map(|shown| (shown.endpoint_id.to_string(), shown.version.clone())),
-        began_at: now,
-        expires_at: shared::domain::time::plus_seconds(now, shared::store::idempotency::IDEMPOTENCY_SECONDS),
+        ..answer
     };
     if let Err(error) = api.services.store.keep_answer(owner, key_hash, &answer).await {
         tracing::warn!(%error, "an answer was not kept; its key is free again in a minute");
@@ -130,19 +153,29 @@ async fn again(api: &Api, kept: KeptAnswer, request_hash: &str, scope: Option<Sc
     let mut body: Value = serde_json::from_str(&body).unwrap_or_default();
     if let (Some((endpoint, version)), Some(scope)) = (kept.secret_of, scope)
         && let Ok(endpoint_id) = endpoint.parse()
-        && let Ok(document) = api.services.secrets.document(scope, endpoint_id, &version).await
         && let Some(data) = body.get_mut("data").and_then(Value::as_object_mut)
     {
+        let document = match api.services.secrets.document(scope, endpoint_id, &version).await {
+            Ok(document) => document,
+            Err(error) if error.retryable => return Err(error.into()),
+            Err(_) => {
+                return Err(ApiError::Conflict("the request was carried out, and the secret that it made is no more"));
+            }
+        };
         data.insert("secret".to_owned(), Value::from(document.current.expose()));
     }
     Ok((status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }
 
 fn hash(parts: &[&[u8]]) -> String {
+    hex::encode(digest(parts))
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    digest.finalize().into()
 }

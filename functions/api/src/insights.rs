@@ -12,6 +12,7 @@ use shared::domain::delivery::{Delivery, DeliveryStatus};
 use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::EventId;
 use shared::domain::time::{plus_seconds, rfc3339};
+use shared::store::cursor;
 use shared::store::scan::Window;
 
 use crate::Api;
@@ -95,11 +96,10 @@ pub(crate) async fn event_status(
     }
     types.extend(seen.keys().cloned());
     let page = Params::page_of(types.into_iter().collect(), after.as_ref(), limit, EventType::clone);
-    let page = page.map(|event_type| {
+    Ok(respond::page(page, cursor::encode, |event_type| {
         let latest = seen.remove(&event_type).unwrap_or(LatestView::NoRecentDelivery);
         TypeStatusView { event_type, latest }
-    });
-    Ok(respond::page(page))
+    }))
 }
 
 #[derive(Serialize)]
@@ -157,7 +157,7 @@ pub(crate) async fn stats(
             truncated = true;
             break;
         }
-        window.after = shared::store::cursor::decode(&next).ok();
+        window.after = cursor::decode(&next).ok();
     }
     Ok(respond::data(StatusCode::OK, summarise(&deliveries, window_hours, since, truncated)))
 }

@@ -82,7 +82,7 @@ pub(crate) async fn create(
         let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
         Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, create).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| create).await
 }
 
 pub(crate) async fn show(

@@ -92,7 +92,7 @@ pub(crate) async fn rotate_secret(
         response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
         Ok(response)
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, rotate).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| rotate).await
 }
 
 pub(crate) async fn end_previous(

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::delivery::Delivery;
-use shared::store::cursor::Page;
+use shared::store::cursor::{self, Page};
 use shared::store::deliveries::StoredDelivery;
 use shared::store::scan::Order;
 
@@ -84,9 +84,16 @@ impl Sort {
         }
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let last = entries.last().filter(|_| more).map(|last| place(&last.delivery));
-        let next_cursor = last.map(|place| URL_SAFE_NO_PAD.encode(serde_json::to_vec(&place).unwrap_or_default()));
+        let next_cursor = entries.last().filter(|_| more).map(|last| self.cursor(&last.delivery));
         Ok(Page { entries, next_cursor })
+    }
+
+    /// The cursor behind this delivery, in a list of this order.
+    pub(crate) fn cursor(&self, delivery: &Delivery) -> String {
+        match self.order() {
+            Some(_) => cursor::encode(&delivery.event_id),
+            None => URL_SAFE_NO_PAD.encode(serde_json::to_vec(&place(delivery)).unwrap_or_default()),
+        }
     }
 
     fn compare(&self, a: &Place, b: &Place) -> Ordering {

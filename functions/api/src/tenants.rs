@@ -11,6 +11,7 @@ use shared::domain::id::{KeyId, TenantId};
 use shared::domain::tenant::{Mode, RateLimits, Scope, SecretVisibility, Tenant, TenantChanges, TenantSettings};
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::random;
+use shared::store::cursor;
 use shared::store::tenants::KeyAdded;
 
 use crate::Api;
@@ -98,14 +99,14 @@ pub(crate) async fn create(
         api.services.store.create_tenant(tenant.clone()).await?;
         Ok(respond::data(StatusCode::CREATED, TenantView::from(tenant)))
     };
-    idempotent::once(&api, Owner::Operator, &headers, "/v1/tenants", &body, create).await
+    idempotent::once(&api, Owner::Operator, &headers, "/v1/tenants", &body, |_| create).await
 }
 
 pub(crate) async fn list(_: Operator, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
     let (limit, after) = params.paging::<TenantId>();
     params.finish()?;
     let page = api.services.store.list_tenants(after, limit).await?;
-    Ok(respond::page(page.map(TenantView::from)))
+    Ok(respond::page(page, |tenant| cursor::encode(&tenant.id), TenantView::from))
 }
 
 pub(crate) async fn show(
@@ -163,7 +164,7 @@ pub(crate) async fn create_key(
             }
         }
     };
-    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, |_| create).await
 }
 
 pub(crate) async fn create_portal_session(
@@ -192,7 +193,7 @@ pub(crate) async fn create_portal_session(
         let expires_at = key.valid_until;
         Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
     };
-    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, |_| create).await
 }
 
 fn new_key(tenant_id: TenantId, new: NewApiKey, now: Timestamp) -> (ApiKey, ApiKeySecret) {
@@ -221,7 +222,7 @@ pub(crate) async fn list_keys(
     find(&api, tenant_id).await?;
     let keys = api.services.store.keys(tenant_id).await?;
     let page = Params::page_of(keys, after.as_ref(), limit, |key| key.id);
-    Ok(respond::page(page.map(|key| KeyView::new(key, None))))
+    Ok(respond::page(page, |key| cursor::encode(&key.id), |key| KeyView::new(key, None)))
 }
 
 pub(crate) async fn delete_key(

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::domain::api_key::Permission;
+use shared::domain::attempt::Outcome;
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event::{Event, NewEvent};
 use shared::domain::event_type::EventType;
@@ -61,7 +62,7 @@ pub(crate) async fn test_one(
         let view = send(&api, &endpoint, event_type, data).await?;
         Ok(respond::data(StatusCode::OK, view))
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, test).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| test).await
 }
 
 /// Sends one signed request through the same guard and limits as any delivery; nothing goes on record.
@@ -83,7 +84,13 @@ async fn send(
         endpoint_ids: Vec::new(),
     };
     let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
-    let mut request = WebhookRequest::new(endpoint, &endpoint.settings.payload_fields, &secrets, &event, now);
+    let mut request = match WebhookRequest::new(endpoint, &endpoint.settings.payload_fields, &secrets, &event, now) {
+        Ok(request) => request,
+        Err(error) => {
+            let outcome = Outcome::PayloadTooLarge.as_str();
+            return Ok(TestView::Failed { delivered: false, error: format!("{outcome}: {error}") });
+        }
+    };
     request.timeout_seconds = request.timeout_seconds.min(TEST_TIMEOUT_SECONDS_MAX);
     let answer = services.sender.send(request).await;
     Ok(match answer.result {
@@ -126,7 +133,7 @@ pub(crate) async fn test_all(
             Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
         }
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/endpoints/test", &body, queue).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/endpoints/test", &body, |_| queue).await
 }
 
 fn read_test(body: &[u8]) -> Result<(EventType, Arc<RawValue>), ApiError> {

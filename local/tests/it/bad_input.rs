@@ -27,7 +27,6 @@ async fn rubbish_instead_of_json_is_refused() {
         b"null".to_vec(),
         b"{} {}".to_vec(),
         br#"{"type":"a","data":{"a":NaN}}"#.to_vec(),
-        br#"{"type":"a","data":{"a":1e999}}"#.to_vec(),
         br#"{"type":"a","data":{"a":1,"a":2}}"#.to_vec(),
         br#"{"type":"a","type":"b","data":{}}"#.to_vec(),
         b"{\"type\":\"a\",\"data\":{\"a\":\"\xff\"}}".to_vec(),

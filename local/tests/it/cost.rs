@@ -148,8 +148,8 @@ async fn accepting_an_event_is_one_send_and_with_a_known_key_nothing_else() {
     let world = World::start().await;
     world.advance_seconds(60);
     world.send("a", json!({})).await;
-    // The key with its tenant, and the catalogue's entry of the type, if there were one; both are remembered for a while.
-    assert_eq!(calls_of(&world, "ApiFunction"), named(&[("BatchGetItem", 2), ("GetItem", 0), ("SendMessage", 0)]));
+    // The key, or portal session, with its tenant, and the catalogue's entry of the type, if there were one; both are remembered for a while.
+    assert_eq!(calls_of(&world, "ApiFunction"), named(&[("BatchGetItem", 3), ("GetItem", 0), ("SendMessage", 0)]));
     world.send("a", json!({})).await;
     assert_eq!(calls_of(&world, "ApiFunction"), named(&[("SendMessage", 0)]));
     let keyed = json!({ "type": "a", "data": {}, "idempotency_key": "k" });

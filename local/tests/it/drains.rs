@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use local::aws::{Fault, Service};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::kills::{Kill, calls_of, kills_at_any_call, start_again, survive_all};
@@ -12,8 +12,6 @@ use crate::world::{Reply, World, until};
 
 /// How many requests go to one endpoint side by side.
 const SIDE_BY_SIDE: usize = 32;
-/// How long a drain's lease lasts, and a second.
-const LEASE_SECONDS: u64 = 66;
 
 /// Sends so many events and lets them be tried.
 async fn send_many(world: &World, count: usize) -> Vec<String> {
@@ -232,11 +230,9 @@ async fn drain_that_outlives_its_lease_changes_nothing_that_another_has_recorded
     world.advance_seconds(7);
     let (stop, mut pollers) = world.keep_polling();
     until("the first drain waits", async || world.receiver.got("/a").len() == 2).await;
-    // Its time limit is not noticed: the machine stood still.
-    for _ in 0..4 {
-        world.advance_seconds(LEASE_SECONDS);
-        world.sweep().await;
-    }
+    // As by a clock that is ahead.
+    world.end_lease(&endpoint).await;
+    world.api.post(&format!("/v1/endpoints/{endpoint}/deliveries/{event}/retry"), json!({})).await.expect(202);
     until("the second drain has sent", async || world.delivery(&endpoint, &event).await["status"] == "succeeded").await;
     gate.add_permits(1);
     until("both have ended", async || world.at_hand().await == 0).await;
@@ -245,7 +241,7 @@ async fn drain_that_outlives_its_lease_changes_nothing_that_another_has_recorded
     world.run_until_rest().await;
     let delivery = world.delivery(&endpoint, &event).await;
     let codes: Vec<_> = delivery["attempts"].as_array().unwrap().iter().map(|one| one["status_code"].clone()).collect();
-    assert_eq!(codes.last(), Some(&Value::from(200)), "{delivery}");
+    assert_eq!((codes, delivery["status"].clone()), (vec![json!(500), json!(200)], json!("succeeded")));
     assert_eq!(world.receiver.got("/a").len(), 3);
 }
 
@@ -289,4 +285,62 @@ async fn lost_answers_of_every_kind_repeat_no_request_of_a_drain() {
     world.run_until_rest().await;
     assert_eq!(world.receiver.got("/a").len() - before, events.len());
     assert_all_succeeded(&world, &endpoint, &events, "lost answers").await;
+}
+
+#[tokio::test]
+async fn delivery_whose_event_is_not_written_yet_waits_for_it() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(200)]);
+    let event = world.send("a", json!({})).await;
+    world.settle().await;
+    let taken = world.take_event(&event).await;
+    world.run(600).await;
+    assert_eq!(
+        (world.delivery(&endpoint, &event).await["status"].clone(), world.receiver.got("/a").len()),
+        (json!("pending"), 1)
+    );
+    world.put_item(taken).await;
+    world.run(600).await;
+    assert_eq!(world.delivery(&endpoint, &event).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn delivery_that_cannot_be_read_holds_up_none_behind_it() {
+    let world = World::start().await;
+    let (endpoint, events) = with_a_backlog(&world, 3).await;
+    world.spoil_delivery(&endpoint, &events[0]).await;
+    world.receiver.reply("/a", [Reply::Status(200)]);
+    world.run(600).await;
+    for event in &events[1..] {
+        assert_eq!(world.delivery(&endpoint, event).await["status"], "succeeded");
+    }
+}
+
+/// A manual retry, with a kill in it; whether the delivery is attempted in the end.
+async fn retry_survives(kill: Kill) -> u32 {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({ "retry": { "max_attempts": 1 } })).await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(200)]);
+    let event = world.send("a", json!({})).await;
+    world.run(1_800).await;
+    assert_eq!(world.delivery(&endpoint, &event).await["status"], "failed");
+    let _ = world.aws.calls().take();
+    kill.arm(&world);
+    let path = format!("/v1/endpoints/{endpoint}/deliveries/{event}/retry");
+    let _ = world.api.post(&path, json!({})).await;
+    let calls = calls_of(&world.aws.calls().take(), kill.function);
+    world.aws.faults().clear();
+    world.run(10 * 60).await;
+    let (requests, delivery) = (world.receiver.got("/a").len(), world.delivery(&endpoint, &event).await);
+    let expected = if requests == 2 { "succeeded" } else { "failed" };
+    assert_eq!(delivery["status"], expected, "{kill:?}: {requests}");
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manual_retry_killed_at_any_call_is_made_or_changes_nothing() {
+    let calls = retry_survives(Kill::never("ApiFunction")).await;
+    assert!(calls >= 4, "{calls}");
+    survive_all(kills_at_any_call("ApiFunction", calls), retry_survives).await;
 }

@@ -1,6 +1,7 @@
 //! Endpoints that fail, are given up, and come back; and what the tenant is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -192,4 +193,59 @@ async fn endpoint_that_is_deleted_during_its_first_failure_leaves_no_trace_of_it
     assert_eq!(shown["deliveries"][0]["status"], "cancelled");
     assert!(world.services.store.flows(&[id.parse().unwrap()]).await.unwrap().is_empty());
     assert_eq!((world.next_look().await, world.receiver.got("/a").len()), (None, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn event_for_an_endpoint_that_is_well_again_waits_for_no_other_events_far_retry() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 36_000] } })).await;
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Status(500), Reply::Status(200)]);
+    world.send("a", json!({})).await;
+    world.run(60).await;
+    assert_eq!(world.receiver.got("/a").len(), 2);
+    let next = world.send("a", json!({})).await;
+    world.run(6 * 60).await;
+    assert_eq!(world.delivery(&endpoint, &next).await["status"], "succeeded");
+    let third = world.send("a", json!({})).await;
+    world.settle().await;
+    assert_eq!(world.delivery(&endpoint, &third).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_success_ends_the_failing_and_leaves_the_endpoint_slow() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [36_000] } })).await;
+    let slow = Reply::After(Duration::from_secs(4), 200);
+    world.receiver.reply("/a", [Reply::Status(500), slow.clone(), slow, Reply::Status(200)]);
+    let state = async || {
+        let shown = world.api.get(&format!("/v1/endpoints/{endpoint}")).await.expect(200);
+        (shown["health"]["state"].clone(), shown["health"]["failing_since"].clone())
+    };
+    world.send("a", json!({})).await;
+    world.settle().await;
+    world.send("a", json!({})).await;
+    world.settle().await;
+    assert_eq!(state().await, (json!("slow"), Value::Null));
+    for _ in 0..2 {
+        let event = world.send("a", json!({})).await;
+        world.settle().await;
+        assert_eq!(world.delivery(&endpoint, &event).await["status"], "succeeded");
+    }
+    assert_eq!(state().await, (json!("healthy"), Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_failures_of_one_endpoint_in_one_batch_change_its_flow_once() {
+    let world = World::start().await;
+    world.endpoint("/a", json!({ "retry": { "schedule_seconds": [600] } })).await;
+    world.receiver.reply("/a", [Reply::After(Duration::from_millis(3), 500)]);
+    let events = vec![json!({ "type": "a", "data": {} }); 10];
+    world.api.post("/v1/events/batch", json!({ "events": events })).await.expect(202);
+    let _ = world.aws.calls().take();
+    world.settle().await;
+    assert_eq!(world.receiver.got("/a").len(), 10);
+    let calls = world.aws.calls().take();
+    let changes = calls.iter().filter(|call| call.operation == "UpdateItem").count();
+    // With jitter of their waits, a later one can be due before an earlier one.
+    assert!(changes <= 5, "{changes}");
 }

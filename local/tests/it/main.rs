@@ -10,6 +10,7 @@ mod aws_services;
 mod aws_sqs;
 mod aws_sqs_queues;
 mod bad_input;
+mod bounds;
 mod catalogue;
 mod claims;
 mod cost;

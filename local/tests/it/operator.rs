@@ -36,8 +36,7 @@ async fn tenant_is_made_listed_changed_and_deleted_with_all_it_has() {
     world.root.get(&path).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
     world.advance_seconds(6);
     client.get(&format!("/v1/endpoints/{endpoint}")).await.expect_error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
-    world.sweep().await;
-    world.sweep().await;
+    world.run(2 * 60).await;
     assert_eq!(world.endpoint_secrets().await, 0);
     let left = world.root.get("/v1/tenants").await.expect(200);
     assert_eq!(left.as_array().unwrap().len(), 1);

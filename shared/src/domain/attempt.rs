@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::payload::PayloadTooLarge;
 use super::retry::{RetryHint, parse_retry_after};
 
 /// How much of a response body is kept, in bytes.
@@ -41,6 +42,8 @@ pub enum Outcome {
     TlsError,
     /// What came back is not HTTP.
     ResponseInvalid,
+    /// The endpoint's payload fields make a body that is too large; no request was made, and none will be.
+    PayloadTooLarge,
 }
 
 impl Outcome {
@@ -55,6 +58,7 @@ impl Outcome {
             Self::AddressBlocked => "address_blocked",
             Self::TlsError => "tls_error",
             Self::ResponseInvalid => "response_invalid",
+            Self::PayloadTooLarge => "payload_too_large",
         }
     }
 }
@@ -153,9 +157,19 @@ pub struct AttemptOutcome {
     pub hint: RetryHint,
     /// The receiver says that it is gone for good (410): no further attempt, and the endpoint is disabled.
     pub gone: bool,
+    /// No further attempt can end otherwise.
+    pub is_final: bool,
 }
 
 impl AttemptOutcome {
+    /// Of a request that cannot be made, now or later, because its body would be too large.
+    #[must_use]
+    pub fn payload_too_large(error: PayloadTooLarge, trigger: Trigger, at: Timestamp) -> Self {
+        let failure = Failure { outcome: Outcome::PayloadTooLarge, message: error.to_string() };
+        let outcome = classify(SendResult { result: Err(failure), duration_ms: 0 }, trigger, at, at);
+        Self { is_final: true, ..outcome }
+    }
+
     /// Of a request that was given up after `seconds`, before the endpoint's own time limit was over: it goes on record and counts for nothing.
     #[must_use]
     pub fn given_up_early(mut self, seconds: u32) -> Self {
@@ -186,6 +200,7 @@ pub fn classify(sent: SendResult, trigger: Trigger, at: Timestamp, now: Timestam
             attempt: Attempt { outcome: failure.outcome, error: Some(failure.message), ..attempt },
             hint: RetryHint::default(),
             gone: false,
+            is_final: false,
         },
         Ok(response) => {
             let status = response.status;
@@ -209,6 +224,7 @@ pub fn classify(sent: SendResult, trigger: Trigger, at: Timestamp, now: Timestam
                     overloaded: matches!(status, 429 | 502 | 503 | 504),
                 },
                 gone: status == GONE,
+                is_final: status == GONE,
             }
         }
     }

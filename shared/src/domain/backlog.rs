@@ -23,6 +23,10 @@ const LOST_AFTER_SECONDS_MAX: i64 = 3_600;
 /// batch adds to the backlog is found by the last look.
 pub const FLOW_LINGER_SECONDS: i64 = 120;
 
+/// How long the index may follow the table, in seconds: what was added so shortly before a drain has read it may not have been there yet. Usually it is less
+/// than one (DynamoDB, global secondary indexes are eventually consistent).
+pub const INDEX_LAG_SECONDS: i64 = 5;
+
 /// The wait before the second probe, in seconds; doubles with each that fails.
 const PROBE_WAIT_SECONDS: u32 = 15;
 /// The longest that [`PROBE_WAIT_SECONDS`] grows to.
@@ -53,6 +57,38 @@ pub fn next_look(health: Health, now: Timestamp, waiting: Waiting, jitter: f64) 
     let keeps_schedule = !health.slow || health.probes_failed < HANGING_PROBES_ON_SCHEDULE;
     let own = waiting.probed_due.filter(|_| keeps_schedule).map(|due| due.max(plus_seconds(now, 1)));
     Some(own.map_or(spaced, |own| own.min(spaced)))
+}
+
+/// When a look has to be asked for, for a delivery that joins the backlog at `now`, unattempted and due at `due`; `None` if one is to be had soon enough.
+/// `next_at` is the next look, if there is one, and `is_leased` whether a drain has the backlog now. `jitter` lies in 0 to 1.
+///
+/// While the endpoint is unhealthy nothing has to be asked for as long as the next probe is near: so waiting costs no more than the delivery's own write.
+#[must_use]
+pub fn look_for_deferred(
+    health: Health,
+    next_at: Option<Timestamp>,
+    is_leased: bool,
+    due: Timestamp,
+    now: Timestamp,
+    jitter: f64,
+) -> Option<Timestamp> {
+    if !health.is_unhealthy(now) {
+        return Some(due);
+    }
+    let from = plus_seconds(now, INDEX_LAG_SECONDS);
+    let until = plus_seconds(now, i64::from(probe_wait_seconds(u32::MAX, 1.0)));
+    if next_at.is_some_and(|at| at > from && at <= until) {
+        return None;
+    }
+    // Behind a probe that is under way there is to be a wait like behind any other.
+    let wait = if is_leased { probe_wait_seconds(health.probes_failed, jitter) } else { 0 };
+    Some(due.max(plus_seconds(now, i64::from(wait))))
+}
+
+/// When a drain looks again at the latest whose reading of the index may have missed what was added shortly before.
+#[must_use]
+pub fn look_once_more_at(now: Timestamp) -> Timestamp {
+    plus_seconds(now, FLOW_LINGER_SECONDS)
 }
 
 fn probe_wait_seconds(probes_failed: u32, jitter: f64) -> u32 {
@@ -170,6 +206,28 @@ mod tests {
         assert_eq!(look(Health::default(), 30, None), 30);
         assert_eq!(look(Health::default(), -30, None), 0);
         assert_eq!(next_look(Health::default(), NOW, Waiting::default(), 0.0), None);
+    }
+
+    #[test]
+    fn delivery_that_joins_a_backlog_is_looked_at_soon_whatever_else_waits_there() {
+        let ask = |health, next_at: Option<i64>, is_leased| {
+            let asked = look_for_deferred(health, next_at.map(at), is_leased, NOW, NOW, 0.0);
+            asked.map(|asked| asked.as_second() - NOW.as_second())
+        };
+        let slow = Health { slow: true, ..Health::default() };
+        for health in [Health::default(), slow, Health { width: Some(8), ..Health::default() }] {
+            assert_eq!(ask(health, Some(36_000), false), Some(0), "{health:?}");
+        }
+        // The next probe is near; or it is far away, about to begin, or there is none.
+        for (next_at, asked) in
+            [(Some(6), None), (Some(360), None), (Some(361), Some(0)), (Some(5), Some(0)), (None, Some(0))]
+        {
+            assert_eq!(ask(failing(9, false), next_at, false), asked, "{next_at:?}");
+        }
+        // It is under way.
+        assert_eq!(ask(failing(9, false), None, true), Some(300));
+        assert_eq!(ask(failing(1, true), Some(36_000), true), Some(30));
+        assert_eq!(ask(failing(1, true), Some(20), true), None);
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! A tenant's catalogue of event types: what they are for, and which data they may carry.
 
 use jiff::Timestamp;
+use jsonschema::PatternOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event_type::EventType;
 use super::validation::{FieldErrors, Fields, printable, word};
+use super::{json, schema_bounds};
 
 /// The longest description, in characters.
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
 /// The largest schema, in bytes.
-pub const SCHEMA_BYTES_MAX: usize = 64 * 1_024;
+pub const SCHEMA_BYTES_MAX: usize = 32 * 1_024;
+/// The largest pattern of a schema, compiled, in bytes.
+const PATTERN_BYTES_MAX: usize = 256 * 1_024;
 /// How many violations of a schema an error names at the most.
 pub const VIOLATIONS_NAMED_MAX: usize = 20;
 
@@ -65,6 +69,7 @@ impl CatalogueEntry {
             if !schema.is_object() {
                 return Err("must be a JSON object".to_owned());
             }
+            schema_bounds::check(&schema)?;
             compile(&schema).map(|_| text).map_err(|why| format!("must be a valid JSON Schema (2020-12): {why}"))
         });
         let rule = "must be off, warn or reject";
@@ -81,20 +86,29 @@ impl CatalogueEntry {
         }))
     }
 
-    /// What about this data does not satisfy the schema: at most [`VIOLATIONS_NAMED_MAX`] places, each with the rule it breaks.
+    /// Its schema, ready to be held against data; `None` if it has none, or one that a later version of Outhook has kept.
+    #[must_use]
+    pub fn checker(&self) -> Option<DataChecker> {
+        let schema = serde_json::from_str(self.schema.as_deref()?).ok()?;
+        compile(&schema).map(DataChecker).ok()
+    }
+}
+
+/// A schema that has been compiled.
+#[derive(Debug)]
+pub struct DataChecker(jsonschema::Validator);
+
+impl DataChecker {
+    /// What about this data does not satisfy the schema: at most [`VIOLATIONS_NAMED_MAX`] places, each with the rule it breaks. It takes time in proportion
+    /// to the data, and to what applies to one place of it (`schema_bounds`).
     ///
     /// # Errors
     /// The violations, as errors of the fields below `data`.
     pub fn check(&self, data: &str) -> Result<(), FieldErrors> {
-        let Some(schema) = &self.schema else { return Ok(()) };
-        let (Ok(schema), Ok(data)) = (serde_json::from_str::<Value>(schema), serde_json::from_str::<Value>(data))
-        else {
-            return Ok(());
-        };
-        // A schema that was kept was valid.
-        let Ok(validator) = compile(&schema) else { return Ok(()) };
+        let rule = "has a number that no schema can be held against: it is beyond a double";
+        let data = json::plain_value(data).map_err(|_| FieldErrors::one("data", rule))?;
         let mut errors = FieldErrors::default();
-        for violation in validator.iter_errors(&data).take(VIOLATIONS_NAMED_MAX) {
+        for violation in self.0.iter_errors(&data).take(VIOLATIONS_NAMED_MAX) {
             let path = violation.instance_path().to_string().replace('/', ".");
             errors.add(format!("data{path}"), format!("does not satisfy the schema: {violation}"));
         }
@@ -103,7 +117,10 @@ impl CatalogueEntry {
 }
 
 fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::draft202012::options().build(schema).map_err(|error| error.to_string())
+    // Of the two engines that there are the one whose time is linear.
+    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
+    let options = jsonschema::draft202012::options().with_pattern_options(patterns);
+    options.build(schema).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -133,11 +150,18 @@ mod tests {
             r#"{"schema":{"type":"object","required":["id"],"properties":{"id":{"type":"integer"},"tags":{"items":{"type":"string"}}}}}"#,
         )
         .unwrap();
-        assert!(entry.check(r#"{"id":1,"tags":["x"]}"#).is_ok());
-        let named: Vec<_> =
-            entry.check(r#"{"id":"x","tags":["x",1]}"#).unwrap_err().0.into_iter().map(|e| e.field).collect();
+        assert!(entry.checker().unwrap().check(r#"{"id":1,"tags":["x"]}"#).is_ok());
+        let named: Vec<_> = entry
+            .checker()
+            .unwrap()
+            .check(r#"{"id":"x","tags":["x",1]}"#)
+            .unwrap_err()
+            .0
+            .into_iter()
+            .map(|e| e.field)
+            .collect();
         assert_eq!(named, ["data.id", "data.tags.1"]);
-        assert_eq!(entry.check("{}").unwrap_err().0[0].field, "data");
+        assert_eq!(entry.checker().unwrap().check("{}").unwrap_err().0[0].field, "data");
     }
 
     #[test]
@@ -147,6 +171,6 @@ mod tests {
         {
             assert_eq!(entry(body).unwrap_err().0[0].field, "schema", "{body}");
         }
-        assert!(entry("{}").unwrap().check(r#"{"anything":1}"#).is_ok());
+        assert!(entry("{}").unwrap().checker().is_none());
     }
 }

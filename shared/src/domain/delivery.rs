@@ -269,7 +269,7 @@ impl Delivery {
             self.status = DeliveryStatus::Succeeded;
             return self.no_longer_due();
         }
-        let next = if made.gone {
+        let next = if made.is_final {
             None
         } else if made.attempt.is_counted() {
             let policy = &endpoint.settings.retry;

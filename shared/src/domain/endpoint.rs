@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::event_type::EventTypePattern;
 use super::id::{EndpointId, KeyId};
@@ -115,6 +116,9 @@ pub struct Endpoint {
     pub updated_by: Option<KeyId>,
 }
 
+/// The most that all fields of an endpoint take together, as JSON, in bytes: deliver keeps the endpoints of the tenants that it serves in memory.
+pub const ENDPOINT_BYTES_MAX: usize = 64 * 1_024;
+
 /// What the caller says of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSettings {
@@ -147,12 +151,17 @@ pub struct EndpointSettings {
 }
 
 impl EndpointSettings {
-    /// Headers that more than one of `authorization`, `headers` and `signature` would set: one of them would silently be lost.
+    /// Whether the fields go together: no header is set by more than one of `authorization`, `headers` and `signature`, of which one would silently be lost;
+    /// and all of them together have at most [`ENDPOINT_BYTES_MAX`].
     ///
     /// # Errors
-    /// Each field that sets a header which a field before it sets.
-    pub fn check_headers(&self) -> Result<(), FieldErrors> {
+    /// Each field that sets a header which a field before it sets; the largest field, where they are too large together.
+    pub fn check(&self) -> Result<(), FieldErrors> {
         let mut errors = FieldErrors::default();
+        if let Some(largest) = self.largest_if_too_large() {
+            errors
+                .add(largest, format!("must be smaller: an endpoint has at most {ENDPOINT_BYTES_MAX} bytes, as JSON"));
+        }
         let authorization = match &self.authorization {
             Authorization::None => None,
             Authorization::Basic { .. } | Authorization::Bearer => Some("authorization"),
@@ -170,6 +179,14 @@ impl EndpointSettings {
             }
         }
         if errors.0.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The name of the largest field, if all of them together are too large.
+    fn largest_if_too_large(&self) -> Option<String> {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return None };
+        let sizes: Vec<_> = fields.into_iter().map(|(name, value)| (value.to_string().len(), name)).collect();
+        let total: usize = sizes.iter().map(|(size, name)| size + name.len() + r#""":,"#.len()).sum();
+        sizes.into_iter().max().filter(|_| total > ENDPOINT_BYTES_MAX).map(|(_, name)| name)
     }
 
     /// The settings of an endpoint of which only the URL is said.

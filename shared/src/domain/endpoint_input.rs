@@ -88,7 +88,7 @@ impl NewEndpoint {
         {
             errors.add("secret", rule);
         }
-        if let Err(clashes) = settings.check_headers() {
+        if let Err(clashes) = settings.check() {
             errors.0.extend(clashes.0);
         }
         errors.finish(Some(Self { settings, status, credential, secret }))

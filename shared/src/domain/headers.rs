@@ -6,8 +6,13 @@ use http::{HeaderName, HeaderValue};
 
 /// The most headers of an endpoint.
 pub const HEADERS_MAX: usize = 20;
+/// The longest name of a header, in bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 256;
 /// The longest value of a header, in bytes.
 pub const HEADER_VALUE_BYTES_MAX: usize = 1_024;
+
+/// How much of a wrong name an error shows, in characters.
+const HEADER_NAME_SHOWN_MAX: usize = 64;
 
 /// The headers of an endpoint, by lower-case name.
 ///
@@ -20,7 +25,10 @@ pub(super) fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMa
     let mut checked = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (name, value) in headers {
-        let lower = check_header_name(&name).map_err(|rule| format!("name {name:?} {rule}"))?;
+        let lower = check_header_name(&name).map_err(|rule| {
+            let shown: String = name.chars().take(HEADER_NAME_SHOWN_MAX).collect();
+            format!("name {shown:?} {rule}")
+        })?;
         if lower == "authorization" {
             return Err("must not hold authorization; use the authorization field, which keeps it secret".to_owned());
         }
@@ -59,6 +67,9 @@ fn is_reserved_header(name: &str) -> bool {
 }
 
 pub(super) fn check_header_name(name: &str) -> Result<String, String> {
+    if name.len() > HEADER_NAME_BYTES_MAX {
+        return Err(format!("must be at most {HEADER_NAME_BYTES_MAX} bytes"));
+    }
     let lower =
         HeaderName::from_bytes(name.as_bytes()).map_err(|_| "must be a header name (RFC 9110 5.1)".to_owned())?;
     if is_reserved_header(lower.as_str()) {

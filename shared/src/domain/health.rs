@@ -124,6 +124,12 @@ impl Health {
         }
     }
 
+    /// Whether there is something in it that is not `noted`.
+    #[must_use]
+    pub fn adds_to(self, noted: Self) -> bool {
+        (self.slow && !noted.slow) || (self.failing_since.is_some() && noted.failing_since.is_none())
+    }
+
     /// Whether it gets one probe at a time at `now`.
     #[must_use]
     pub fn is_unhealthy(self, now: Timestamp) -> bool {

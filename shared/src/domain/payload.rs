@@ -1,16 +1,18 @@
 //! The body that a receiver gets, the same bytes at every attempt: `{"type","timestamp","data"}`, or a flat object of chosen fields.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::event::Event;
+use super::path_tree::PathTree;
 use super::time;
 use super::validation::printable;
 
+/// The largest body, in bytes. An event has half of that at the most, but fields can name what contains one another.
+pub const BODY_BYTES_MAX: usize = 512 * 1_024;
 /// The most payload fields of an endpoint.
 pub const PAYLOAD_FIELDS_MAX: usize = 50;
 /// The longest key, path or hint of a payload field, in characters.
@@ -70,7 +72,7 @@ impl PayloadField {
     }
 }
 
-/// Checks payload fields: at most [`PAYLOAD_FIELDS_MAX`], no key twice, no empty or overlong text.
+/// Checks payload fields: at most [`PAYLOAD_FIELDS_MAX`], no key or path twice, no empty or overlong text.
 ///
 /// # Errors
 /// The rule.
@@ -78,7 +80,7 @@ pub fn check_fields(fields: Vec<PayloadField>) -> Result<Vec<PayloadField>, Stri
     if fields.len() > PAYLOAD_FIELDS_MAX {
         return Err(format!("must be at most {PAYLOAD_FIELDS_MAX} fields"));
     }
-    let mut keys = BTreeSet::new();
+    let (mut keys, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for field in &fields {
         let hint = match field {
             PayloadField::Full(FullPayloadField { hint: Some(hint), .. }) => hint,
@@ -91,22 +93,43 @@ pub fn check_fields(fields: Vec<PayloadField>) -> Result<Vec<PayloadField>, Stri
         if !keys.insert(field.key()) {
             return Err(format!("must not name {} twice", field.key()));
         }
+        if !paths.insert(field.path()) {
+            return Err(format!("must not take {} twice", field.path()));
+        }
     }
     Ok(fields)
 }
 
-/// The body of an event for an endpoint with these payload fields; none means the standard body.
-#[must_use]
-pub fn body(event: &Event, fields: &[PayloadField]) -> Vec<u8> {
-    if fields.is_empty() { standard_body(event) } else { object_of(event, fields.iter(), str::to_owned) }
+/// A body would be larger than [`BODY_BYTES_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the payload fields make a body of over {BODY_BYTES_MAX} bytes")]
+pub struct PayloadTooLarge;
+
+/// What a receiver gets, and what an `hmac` signature covers instead, if the endpoint says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The body.
+    pub body: Vec<u8>,
+    /// The fields that are signed, as compact JSON. `None` where the whole body is.
+    pub signed_fields: Option<Vec<u8>>,
 }
 
-/// What an `hmac` signature covers instead of the body: the fields that say so, as compact JSON. `None` where none does.
-#[must_use]
-pub fn signed_fields(event: &Event, fields: &[PayloadField]) -> Option<Vec<u8>> {
-    let mut signed = fields.iter().filter(|field| field.is_signed()).peekable();
-    signed.peek()?;
-    Some(object_of(event, signed, compact))
+/// The payload of an event for an endpoint with these payload fields; none means the standard body. `data` is read once, whatever the fields are.
+///
+/// # Errors
+/// When the body would be too large.
+pub fn payload(event: &Event, fields: &[PayloadField]) -> Result<Payload, PayloadTooLarge> {
+    if fields.is_empty() {
+        return Ok(Payload { body: standard_body(event), signed_fields: None });
+    }
+    let values = values_of(event, fields);
+    let own = |field: &PayloadField| field.key().len() + values.get(field.path()).map_or(4, String::len);
+    if fields.iter().map(own).sum::<usize>() > BODY_BYTES_MAX {
+        return Err(PayloadTooLarge);
+    }
+    let is_signed = fields.iter().any(PayloadField::is_signed);
+    let signed = || object_of(&values, fields.iter().filter(|field| field.is_signed()), compact);
+    Ok(Payload { body: object_of(&values, fields.iter(), str::to_owned), signed_fields: is_signed.then(signed) })
 }
 
 /// The body of every delivery that chooses no fields. `data` goes in as it came, so nothing about it changes.
@@ -123,34 +146,37 @@ pub fn standard_body(event: &Event) -> Vec<u8> {
 }
 
 fn object_of<'a>(
-    event: &Event,
+    values: &HashMap<&str, String>,
     fields: impl Iterator<Item = &'a PayloadField>,
     written: impl Fn(&str) -> String,
 ) -> Vec<u8> {
-    let entries: Vec<_> = fields
-        .map(|field| {
-            let value = value_at(event, field.path()).unwrap_or_else(|| "null".to_owned());
-            format!("{}:{}", quoted(field.key()), written(&value))
-        })
-        .collect();
+    let value_of =
+        |field: &PayloadField| values.get(field.path()).map_or_else(|| "null".to_owned(), |json| written(json));
+    let entries: Vec<_> = fields.map(|field| format!("{}:{}", quoted(field.key()), value_of(field))).collect();
     format!("{{{}}}", entries.join(",")).into_bytes()
 }
 
-/// The JSON at a path, as the sender wrote it.
-fn value_at(event: &Event, path: &str) -> Option<String> {
-    match path {
-        "id" => return Some(quoted(&event.id.to_string())),
-        "type" => return Some(quoted(event.event_type.as_str())),
-        "timestamp" => return Some(quoted(&time::format(event.timestamp))),
-        "tenant_id" => return Some(quoted(&event.scope.tenant_id.to_string())),
-        _ => {}
+/// The JSON at each of the paths where there is something, as the sender wrote it.
+fn values_of<'a>(event: &Event, fields: &'a [PayloadField]) -> HashMap<&'a str, String> {
+    let mut values = HashMap::new();
+    let mut within_data = PathTree::default();
+    for path in fields.iter().map(PayloadField::path) {
+        let own = match path {
+            "id" => event.id.to_string(),
+            "type" => event.event_type.to_string(),
+            "timestamp" => time::format(event.timestamp),
+            "tenant_id" => event.scope.tenant_id.to_string(),
+            _ => {
+                within_data.add(path);
+                continue;
+            }
+        };
+        values.insert(path, quoted(&own));
     }
-    let mut value: &RawValue = &event.data;
-    for segment in path.split('.') {
-        let object: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
-        value = object.get(segment)?;
+    for (path, json) in within_data.find(&event.data) {
+        values.insert(path, json.to_owned());
     }
-    Some(value.get().to_owned())
+    values
 }
 
 fn quoted(text: &str) -> String {
@@ -196,11 +222,28 @@ mod tests {
         check_fields(serde_json::from_str(json).unwrap()).unwrap()
     }
 
+    fn body(event: &Event, fields: &[PayloadField]) -> String {
+        String::from_utf8(payload(event, fields).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn fields_that_contain_one_another_make_a_body_up_to_its_bound_and_none_beyond() {
+        // The text, its quotes, and what of the objects around it each field repeats.
+        let nested = |characters: usize| {
+            event(&format!(r#"{{"type":"t","data":{{"a":{{"b":"{}"}}}}}}"#, "x".repeat(characters)))
+        };
+        let chosen = fields(r#"["a","a.b"]"#);
+        let around = r#"a{"b":""}a.b"""#.len();
+        let largest = (BODY_BYTES_MAX - around) / 2;
+        assert!(payload(&nested(largest), &chosen).is_ok());
+        assert_eq!(payload(&nested(largest + 1), &chosen), Err(PayloadTooLarge));
+    }
+
     #[test]
     fn body_is_type_timestamp_and_data_in_the_senders_own_spelling() {
         let event = event(r#"{"data":{"n": 1.0, "big":12345678901234567890},"type":"cases.created"}"#);
         assert_eq!(
-            String::from_utf8(body(&event, &[])).unwrap(),
+            body(&event, &[]),
             r#"{"type":"cases.created","timestamp":"2023-11-14T22:13:20.000Z","data":{"n": 1.0, "big":12345678901234567890}}"#
         );
     }
@@ -213,10 +256,10 @@ mod tests {
         );
         let id = event.id.to_string();
         assert_eq!(
-            String::from_utf8(body(&event, &chosen)).unwrap(),
+            body(&event, &chosen),
             format!(r#"{{"x":[1, 2],"who":"Zoë","type":"a.b","user.age":1.0,"nobody.here":null,"id":"{id}"}}"#)
         );
-        assert_eq!(signed_fields(&event, &chosen), None);
+        assert_eq!(payload(&event, &chosen).unwrap().signed_fields, None);
     }
 
     #[test]
@@ -224,12 +267,14 @@ mod tests {
         let event = event(r#"{"type":"a","data":{"a":{"k": "b \" c" },"b":2,"c":3}}"#);
         let chosen =
             fields(r#"[{"key":"b"},{"key":"c","use_for_signature":true},{"key":"a","use_for_signature":true}]"#);
-        assert_eq!(signed_fields(&event, &chosen).unwrap(), br#"{"c":3,"a":{"k":"b \" c"}}"#);
+        assert_eq!(payload(&event, &chosen).unwrap().signed_fields.unwrap(), br#"{"c":3,"a":{"k":"b \" c"}}"#);
     }
 
     #[test]
     fn doubled_keys_and_unknown_properties_are_refused() {
         assert!(check_fields(serde_json::from_str(r#"["a",{"key":"a"}]"#).unwrap()).is_err());
+        let same_path = r#"["a",{"key":"b","path":"a"}]"#;
+        assert_eq!(check_fields(serde_json::from_str(same_path).unwrap()), Err("must not take a twice".to_owned()));
         assert!(check_fields(vec![PayloadField::Key(String::new())]).is_err());
         for odd in [r#"[{"key":"a","odd":1}]"#, r#"[["a"]]"#, r#"[["a","b","c",true]]"#] {
             assert!(serde_json::from_str::<Vec<PayloadField>>(odd).is_err(), "{odd}");

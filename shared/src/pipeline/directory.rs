@@ -5,7 +5,7 @@
 //! serves the same tenants reads one small item per tenant and batch.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
 
@@ -14,10 +14,13 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
 use crate::store::Store;
+use crate::store::endpoints::{TENANT_ENDPOINTS_BYTES_MAX, bytes_of};
 use crate::store::items::TenantItem;
 
-/// How many lists an instance keeps; over that it begins anew.
-const LISTS_CACHED_MAX: usize = 1_000;
+/// How much an instance keeps of the endpoints of all tenants together, as JSON, in bytes; over that it begins anew. In memory it is some three times as much.
+const CACHED_BYTES_MAX: usize = TENANT_ENDPOINTS_BYTES_MAX;
+/// What an empty list counts for, in bytes.
+const LIST_BYTES: usize = 1_024;
 
 /// The endpoints of one tenant in one mode, by id.
 #[derive(Clone, Debug, Default)]
@@ -44,21 +47,44 @@ impl FromIterator<Endpoint> for Endpoints {
     }
 }
 
-/// A list and the count of changes that it is of.
-type List = (u64, Endpoints);
+/// A list.
+#[derive(Clone, Debug)]
+struct List {
+    /// The count of changes that it is of.
+    version: u64,
+    endpoints: Endpoints,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    lists: HashMap<Scope, List>,
+    bytes: usize,
+}
+
+impl Lists {
+    fn insert(&mut self, scope: Scope, list: List) {
+        self.bytes -= self.lists.remove(&scope).map_or(0, |old| old.bytes);
+        if self.bytes + list.bytes > CACHED_BYTES_MAX {
+            *self = Self::default();
+        }
+        self.bytes += list.bytes;
+        self.lists.insert(scope, list);
+    }
+}
 
 /// The cached lists. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Directory {
     store: Store,
-    lists: Arc<Mutex<HashMap<Scope, List>>>,
+    cached: Arc<Mutex<Lists>>,
 }
 
 impl Directory {
     /// An empty directory over the store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, lists: Arc::default() }
+        Self { store, cached: Arc::default() }
     }
 
     /// The endpoints of each of these scopes as they are now; none of a deleted tenant's. A scope whose tenant never was is not in the answer.
@@ -104,24 +130,23 @@ impl Directory {
     /// The endpoints as this process has seen them last; `None` if it has not.
     #[must_use]
     pub fn remembered(&self, scope: Scope) -> Option<Endpoints> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).map(|(_, all)| all.clone())
+        self.cached().lists.get(&scope).map(|list| list.endpoints.clone())
     }
 
     async fn list(&self, scope: Scope, version: u64) -> Result<Endpoints, AwsError> {
-        let cached = self.lists.lock().unwrap_or_else(PoisonError::into_inner).get(&scope).cloned();
-        if let Some((cached_version, all)) = cached
-            && cached_version == version
-        {
-            return Ok(all);
+        if let Some(list) = self.cached().lists.get(&scope).filter(|list| list.version == version) {
+            return Ok(list.endpoints.clone());
         }
         // Read after the version: the list is at least as new. A newer one under an old version is only read once more.
-        let all: Endpoints = self.store.all_endpoints(scope).await?.into_iter().collect();
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        if lists.len() >= LISTS_CACHED_MAX {
-            lists.clear();
-        }
-        lists.insert(scope, (version, all.clone()));
-        Ok(all)
+        let all = self.store.all_endpoints(scope).await?;
+        let bytes = LIST_BYTES + all.iter().map(bytes_of).sum::<usize>();
+        let endpoints: Endpoints = all.into_iter().collect();
+        self.cached().insert(scope, List { version, endpoints: endpoints.clone(), bytes });
+        Ok(endpoints)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Lists> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

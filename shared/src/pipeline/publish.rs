@@ -141,6 +141,19 @@ async fn send_claimed(
     Ok(Published::Yes(message.event_id))
 }
 
+/// Takes an idempotency key for a whole batch, before any of its events is sent; whether it stands for this body, as it does when the batch is repeated.
+///
+/// # Errors
+/// When AWS does not answer.
+pub async fn claim_batch(services: &Services, scope: Scope, key: &str, body: &[u8]) -> Result<bool, AwsError> {
+    let now = services.clock.now();
+    let hash = hex::encode(Sha256::digest(body));
+    let id = EventId::from_parts(now, random::bytes());
+    let record = IdempotencyRecord::new(id, Some(hash.clone()), true, new_token(), now);
+    let earlier = services.store.claim_idempotency_key(scope, key, &record, now).await?;
+    Ok(earlier.is_none_or(|earlier| earlier.body_hash.is_none_or(|earlier| earlier == hash)))
+}
+
 /// Accepts many events, ten a call where they have no idempotency keys. The results stand in their order, each its own.
 pub async fn publish_batch(
     services: &Services,

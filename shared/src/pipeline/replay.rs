@@ -36,11 +36,13 @@ const PAGE_DELIVERIES_MAX: usize = 100;
 pub async fn retry(services: &Services, endpoint: &Endpoint, stored: &StoredDelivery) -> Result<(), AwsError> {
     let now = services.clock.now();
     if let Some(retried) = stored.delivery.clone().retried(now) {
+        // Before, too: should this process die after the write, the sweeper's last look at the flow finds the delivery.
+        wakes::wake_now(services, endpoint.scope, endpoint.id).await?;
         let until = retention::waiting_until(&services.config, retried.event_id, endpoint, now);
+        keep_events(services, endpoint, &[retried.event_id]).await?;
         let write = update_delivery(&stored.delivery, &retried, until)?;
         // Refused: somebody else has just tried it, which is as good.
         written(services.store.record(&[write]).await)?;
-        keep_events(services, endpoint, &[retried.event_id]).await?;
     }
     wakes::wake_now(services, endpoint.scope, endpoint.id).await
 }
@@ -72,10 +74,12 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
         });
         touches.push(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at: now, health: None });
     }
-    written(services.store.record(&writes).await)?;
-    if let Some(endpoint) = active.first() {
+    // Before, too: should this process die after the writes, the sweeper's last looks at the flows find the deliveries.
+    wakes::wake(services, &touches).await?;
+    for endpoint in &active {
         keep_events(services, endpoint, &[event.id]).await?;
     }
+    written(services.store.record(&writes).await)?;
     wakes::wake(services, &touches).await?;
     Ok(touches.len())
 }
@@ -177,6 +181,8 @@ async fn step(services: &Services, replay: &Replay) -> Result<Option<Replay>, Aw
     let now = services.clock.now();
     let endpoint = services.store.endpoint(replay.scope, replay.endpoint_id).await?;
     let Some(endpoint) = endpoint.filter(|endpoint| endpoint.status == EndpointStatus::Active) else {
+        // What it has marked already ends like all that waits for such an endpoint.
+        wakes::wake_now(services, replay.scope, replay.endpoint_id).await?;
         let cancelled = Replay { state: ReplayState::Cancelled, ..replay.clone() };
         return services.store.advance_replay(replay, cancelled, now).await;
     };

@@ -253,7 +253,6 @@ async fn clean_up(services: &Services, shard: u8, until: Moment) -> Swept {
                     Err(error) => {
                         tracing::error!(%error, replay_id = %stalled.id, "a replay could not be sent on");
                         swept.failed += 1;
-                        return swept;
                     }
                 },
             }
@@ -304,8 +303,12 @@ async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsEr
         }
         Removal::PreviousKey { endpoint_id, scope } => {
             expire_previous(services, scope, endpoint_id).await?;
-            services.store.forget_removal(removal).await?;
-            Ok(true)
+            let endpoint = services.store.endpoint(scope, endpoint_id).await?;
+            match endpoint.and_then(|endpoint| endpoint.signing.previous_expires_at) {
+                // Another rotation has begun since.
+                Some(until) => services.store.note_removal(removal, until).await.map(|()| false),
+                None => services.store.forget_removal(removal).await.map(|()| true),
+            }
         }
         Removal::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
     }

@@ -5,9 +5,13 @@ use jiff::Timestamp;
 use crate::aws_error::AwsError;
 use crate::domain::id::TenantId;
 use crate::domain::tenant::{Mode, Scope};
+use crate::domain::time::plus_seconds;
 use crate::pipeline::endpoints;
 use crate::services::Services;
 use crate::store::removals::Removal;
+
+/// How long a request that deletes a tenant can last, in seconds: the API's own time limit is 29 (`template.yaml`).
+const REQUEST_SECONDS_MAX: i64 = 30;
 
 /// Deletes a tenant: its keys open nothing from now on, its pending deliveries are cancelled when they come due, and the sweeper clears away its
 /// endpoints with their secrets. Events and deliveries expire. Whether there was one.
@@ -18,8 +22,9 @@ pub async fn delete(services: &Services, id: TenantId, now: Timestamp) -> Result
     if services.store.tenant(id).await?.is_none() {
         return Ok(false);
     }
-    // The note first: a tenant that is marked is always cleared away.
-    services.store.note_removal(Removal::Tenant { tenant_id: id }, now).await?;
+    // The note first: a tenant that is marked is always cleared away. It is due when this request is over, so that the sweeper cannot find the tenant unmarked.
+    let due = plus_seconds(now, REQUEST_SECONDS_MAX);
+    services.store.note_removal(Removal::Tenant { tenant_id: id }, due).await?;
     services.store.mark_tenant_deleted(id, now).await
 }
 
@@ -34,6 +39,7 @@ pub async fn clear_tenant(services: &Services, id: TenantId) -> Result<(), AwsEr
             let scope = Scope { tenant_id: id, mode };
             for endpoint in services.store.all_endpoints(scope).await? {
                 endpoints::delete(services, scope, endpoint.id).await?;
+                endpoints::remove_secret(services, scope, endpoint.id).await?;
             }
         }
         services.store.remove_tenant_entries(id).await?;

@@ -71,7 +71,7 @@ impl Secrets {
         format!("{}/{}/{}/{endpoint_id}", self.prefix, scope.tenant_id, scope.mode)
     }
 
-    /// Keeps the document of a new endpoint; the version it has from now on.
+    /// Keeps the document of a new endpoint, also where an earlier try at making the endpoint has left one; the version it has from now on.
     ///
     /// # Errors
     /// When Secrets Manager does not take it.
@@ -90,9 +90,14 @@ impl Secrets {
             .set_kms_key_id(self.kms_key_id.clone())
             .secret_string(to_text(&document, OPERATION)?)
             .send()
-            .await
-            .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
-        self.remember(endpoint_id, answer.version_id, document, OPERATION)
+            .await;
+        match answer {
+            Ok(answer) => self.remember(endpoint_id, answer.version_id, document, OPERATION),
+            Err(error) if error.code() == Some("ResourceExistsException") => {
+                self.replace(scope, endpoint_id, document).await
+            }
+            Err(error) => Err(AwsError::from_sdk(OPERATION, &error)),
+        }
     }
 
     /// Replaces the document of an endpoint; the version it has from now on. The endpoint's item has to name it to put it in force.

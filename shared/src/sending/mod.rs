@@ -40,6 +40,8 @@ pub const BODY_SECONDS_MAX: u64 = 5;
 const BODY_READ_BYTES_MAX: usize = 16 * 1_024;
 /// How long an unused connection is kept, in seconds: less than the minute after which common servers close theirs.
 const CONNECTION_IDLE_SECONDS_MAX: u64 = 50;
+/// The most headers of an answer; one with more is no answer. Receivers behind several proxies have over a hundred, which is what is usual at the most.
+const ANSWER_HEADERS_MAX: usize = 1_000;
 /// How many unused connections are kept per receiver.
 const CONNECTIONS_IDLE_MAX: usize = 8;
 
@@ -86,11 +88,15 @@ impl Sender {
         let connector =
             connector(GuardedResolver { policy: Arc::clone(&policy), lookup }, connector::tls_config(roots)?);
         let client = Client::builder(TokioExecutor::new())
+            .http1_max_headers(ANSWER_HEADERS_MAX)
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
             .pool_max_idle_per_host(CONNECTIONS_IDLE_MAX)
             .build(connector.clone());
-        let fresh = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let fresh = Client::builder(TokioExecutor::new())
+            .http1_max_headers(ANSWER_HEADERS_MAX)
+            .pool_max_idle_per_host(0)
+            .build(connector);
         Ok(Self { client, fresh, policy, clock })
     }
 

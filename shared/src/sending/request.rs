@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::domain::endpoint::{Authorization, Endpoint};
 use crate::domain::event::Event;
-use crate::domain::payload::{self, PayloadField};
+use crate::domain::payload::{PayloadField, PayloadTooLarge, payload};
 use crate::signing::{self, Content, Credential, SecretDocument};
 
 /// One request, ready to be sent.
@@ -28,14 +28,16 @@ pub struct WebhookRequest {
 impl WebhookRequest {
     /// The request of an attempt at `now`: signed with the keys in force, authorized as the endpoint says, its own headers beside ours.
     /// `payload_fields` say what the body is made of.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the body would be too large.
     pub fn new(
         endpoint: &Endpoint,
         payload_fields: &[PayloadField],
         secrets: &SecretDocument,
         event: &Event,
         now: Timestamp,
-    ) -> Self {
+    ) -> Result<Self, PayloadTooLarge> {
         let settings = &endpoint.settings;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
@@ -48,14 +50,15 @@ impl WebhookRequest {
             }
         }
         // Last, so that nothing above can stand in for them.
-        let body = payload::body(event, payload_fields);
-        let signed_fields = payload::signed_fields(event, payload_fields);
-        let content = Content { event_id: event.id, at: now, body: &body, signed_fields: signed_fields.as_deref() };
+        let payload = payload(event, payload_fields)?;
+        let signed_fields = payload.signed_fields.as_deref();
+        let content = Content { event_id: event.id, at: now, body: &payload.body, signed_fields };
         for (name, value) in signing::headers(&settings.signature, secrets, &content) {
             insert(&mut headers, &name, &value);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { url: settings.url.clone(), headers, body: body.into(), timeout_seconds: settings.timeout_seconds }
+        let (url, timeout_seconds) = (settings.url.clone(), settings.timeout_seconds);
+        Ok(Self { url, headers, body: payload.body.into(), timeout_seconds })
     }
 }
 

@@ -2,12 +2,12 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::idempotency::IDEMPOTENCY_SECONDS;
-use super::{Store, from_item, key_item, keys, number, to_item};
+use super::{Store, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::time::plus_seconds;
 
@@ -25,6 +25,11 @@ pub struct KeptAnswer {
     pub body: Option<String>,
     /// Where the secret is that belongs into the body: endpoint and version.
     pub secret_of: Option<(String, String)>,
+    /// Names whoever carries it out.
+    pub claim: String,
+    /// When whoever carries it out began.
+    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    pub claimed_at: Timestamp,
     /// When the first request began.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub began_at: Timestamp,
@@ -33,8 +38,28 @@ pub struct KeptAnswer {
     pub expires_at: Timestamp,
 }
 
+/// What became of the claim on a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerClaim {
+    /// It is the caller's: the request is to be carried out.
+    Taken {
+        /// When the first request with this key began.
+        began_at: Timestamp,
+        /// Whether one has begun and died: it may have been carried out, or half of it.
+        is_repeat: bool,
+    },
+    /// Somebody has answered it, or is about to.
+    Known(KeptAnswer),
+}
+
+impl KeptAnswer {
+    fn is_abandoned(&self, now: Timestamp) -> bool {
+        self.status.is_none() && self.claimed_at <= plus_seconds(now, -ABANDONED_AFTER_SECONDS)
+    }
+}
+
 impl Store {
-    /// Takes an idempotency key for a request. Comes back with what is there, if the key is taken; then nothing is changed.
+    /// Takes an idempotency key for a request: if it is free, or if whoever has it has died. `claim` is new for every request.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -42,24 +67,49 @@ impl Store {
         &self,
         owner: &str,
         key_hash: &str,
-        request_hash: String,
+        request_hash: &str,
+        claim: &str,
         now: Timestamp,
+    ) -> Result<AnswerClaim, AwsError> {
+        let first = KeptAnswer {
+            request_hash: request_hash.to_owned(),
+            status: None,
+            body: None,
+            secret_of: None,
+            claim: claim.to_owned(),
+            claimed_at: now,
+            began_at: now,
+            expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS),
+        };
+        let free = "attribute_not_exists(PK) OR expires_at <= :now";
+        let Some(found) = self.put_claim(owner, key_hash, &first, (free, ":now", number(now.as_second()))).await?
+        else {
+            return Ok(AnswerClaim::Taken { began_at: now, is_repeat: false });
+        };
+        if found.request_hash != request_hash || !found.is_abandoned(now) {
+            return Ok(AnswerClaim::Known(found));
+        }
+        let next = KeptAnswer { began_at: found.began_at, ..first };
+        let still = ("claim = :claim", ":claim", text(&found.claim));
+        Ok(match self.put_claim(owner, key_hash, &next, still).await? {
+            None => AnswerClaim::Taken { began_at: found.began_at, is_repeat: true },
+            Some(other) => AnswerClaim::Known(other),
+        })
+    }
+
+    /// Puts a claim where the condition allows it; otherwise what is there. One's own, written by an earlier try whose answer was lost, is no other's.
+    async fn put_claim(
+        &self,
+        owner: &str,
+        key_hash: &str,
+        claim: &KeptAnswer,
+        (condition, name, value): (&str, &str, AttributeValue),
     ) -> Result<Option<KeptAnswer>, AwsError> {
-        let expires_at = plus_seconds(now, IDEMPOTENCY_SECONDS);
-        let kept = KeptAnswer { request_hash, status: None, body: None, secret_of: None, began_at: now, expires_at };
-        let abandoned = plus_seconds(now, -ABANDONED_AFTER_SECONDS);
-        let answer = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(to_item(&keys::answer(owner, key_hash), &kept)?))
-            .condition_expression(
-                "attribute_not_exists(PK) OR expires_at <= :now OR (attribute_type(#status, :null) AND began_at <= :abandoned)",
-            )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":now", number(now.as_second()))
-            .expression_attribute_values(":abandoned", number(abandoned.as_second()))
-            .expression_attribute_values(":null", super::text("NULL"))
+        let put = self.client.put_item().table_name(&self.table);
+        let answer = put
+            .set_item(Some(to_item(&keys::answer(owner, key_hash), claim)?))
+            .condition_expression(condition)
+            .expression_attribute_values(name, value)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -71,7 +121,8 @@ impl Store {
             && let PutItemError::ConditionalCheckFailedException(refused) = refused.err()
             && let Some(item) = refused.item()
         {
-            return from_item(item.clone()).map(Some);
+            let found: KeptAnswer = from_item(item.clone())?;
+            return Ok(Some(found).filter(|found| found.claim != claim.claim));
         }
         Err(AwsError::from_sdk("dynamodb:PutItem", &error))
     }

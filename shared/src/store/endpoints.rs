@@ -14,18 +14,21 @@ use crate::domain::id::EndpointId;
 use crate::domain::tenant::{Mode, Scope};
 
 const OPERATION: &str = "dynamodb:TransactWriteItems";
-/// How many pages of DynamoDB's (1 MB each) one reading of a tenant's endpoints may take: some 10,000 endpoints with everything set.
+/// How many pages of DynamoDB's (1 MB each) one reading of a tenant's endpoints may take: four times what [`TENANT_ENDPOINTS_BYTES_MAX`] makes.
 const PAGES_MAX: usize = 64;
 
 /// How many endpoints one query of a list reads.
 const PAGE_ENDPOINTS: usize = 100;
+
+/// The most that all endpoints of a tenant in one environment take together, as JSON, in bytes: deliver reads them as a whole, and keeps them in memory.
+pub const TENANT_ENDPOINTS_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 /// What became of a new endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointCreated {
     /// It gets events from now on.
     Yes,
-    /// The tenant has its maximum, or is gone.
+    /// The tenant has its maximum, of endpoints or of bytes, or is gone.
     LimitReached,
     /// Another endpoint has the uid.
     UidTaken,
@@ -38,6 +41,8 @@ pub enum EndpointChanged {
     Yes,
     /// Somebody else changed or deleted the endpoint since it was read.
     Stale,
+    /// All endpoints of the tenant together would be too large.
+    LimitReached,
     /// Another endpoint has the uid.
     UidTaken,
 }
@@ -57,7 +62,7 @@ impl Store {
         let count = counter(scope.mode);
         let mut parts = vec![
             self.put_endpoint(endpoint, "attribute_not_exists(PK)", None)?,
-            self.change_tenant(scope, 1, Some(&format!("{count} < max_endpoints")))?,
+            self.change_tenant(scope, 1, grown(0, bytes_of(endpoint)), Some(&format!("{count} < max_endpoints")))?,
             self.delete(&keys::removal(endpoint.id))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
@@ -78,7 +83,7 @@ impl Store {
         let scope = before.scope;
         let mut parts = vec![
             self.put_endpoint(after, "version = :version", Some(before.version))?,
-            self.change_tenant(scope, 0, None)?,
+            self.change_tenant(scope, 0, grown(bytes_of(before), bytes_of(after)), None)?,
         ];
         let (old, new) = (&before.settings.uid, &after.settings.uid);
         if old != new {
@@ -98,6 +103,7 @@ impl Store {
         Ok(match self.transact(parts).await? {
             Committed::Yes => EndpointChanged::Yes,
             Committed::Refused(parts) if parts.contains(&0) => EndpointChanged::Stale,
+            Committed::Refused(parts) if parts.contains(&1) => EndpointChanged::LimitReached,
             Committed::Refused(_) => EndpointChanged::UidTaken,
         })
     }
@@ -120,7 +126,7 @@ impl Store {
             .build();
         let mut parts = vec![
             TransactWriteItem::builder().delete(built(removed)?).build(),
-            self.change_tenant(scope, -1, None)?,
+            self.change_tenant(scope, -1, grown(bytes_of(endpoint), 0), None)?,
             self.put(removal_item(Removal::Secret { endpoint_id: endpoint.id, scope }, now)?, None)?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
@@ -232,17 +238,32 @@ impl Store {
     }
 
     /// Counts a change of the tenant's endpoints, so that nobody goes on with what they have cached.
-    fn change_tenant(&self, scope: Scope, added: i32, condition: Option<&str>) -> Result<TransactWriteItem, AwsError> {
-        let condition =
-            condition.map_or_else(|| "attribute_exists(PK)".to_owned(), |c| format!("attribute_exists(PK) AND {c}"));
-        let update = Update::builder()
+    fn change_tenant(
+        &self,
+        scope: Scope,
+        added: i32,
+        added_bytes: i64,
+        condition: Option<&str>,
+    ) -> Result<TransactWriteItem, AwsError> {
+        let (mode, bytes) = (scope.mode, format!("{}_endpoint_bytes", scope.mode));
+        let mut conditions = vec!["attribute_exists(PK)".to_owned()];
+        conditions.extend(condition.map(str::to_owned));
+        let mut update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key_item(&keys::tenant(scope.tenant_id))))
-            .update_expression(format!("ADD {} :added, {}_endpoints_version :one", counter(scope.mode), scope.mode))
-            .condition_expression(condition)
+            .update_expression(format!(
+                "ADD {} :added, {bytes} :bytes, {mode}_endpoints_version :one",
+                counter(scope.mode)
+            ))
             .expression_attribute_values(":added", number(added))
-            .expression_attribute_values(":one", number(1))
-            .build();
+            .expression_attribute_values(":bytes", number(added_bytes))
+            .expression_attribute_values(":one", number(1));
+        if added_bytes > 0 {
+            conditions.push(format!("(attribute_not_exists({bytes}) OR {bytes} <= :room)"));
+            update =
+                update.expression_attribute_values(":room", number(grown(0, TENANT_ENDPOINTS_BYTES_MAX) - added_bytes));
+        }
+        let update = update.condition_expression(conditions.join(" AND ")).build();
         Ok(TransactWriteItem::builder().update(built(update)?).build())
     }
 
@@ -263,6 +284,16 @@ impl Store {
         let delete = Delete::builder().table_name(&self.table).set_key(Some(key_item(key))).build();
         Ok(TransactWriteItem::builder().delete(built(delete)?).build())
     }
+}
+
+/// What an endpoint counts for among all of its tenant's, in bytes: some 1 to 70 KiB.
+#[must_use]
+pub fn bytes_of(endpoint: &Endpoint) -> usize {
+    serde_json::to_vec(endpoint).unwrap_or_default().len()
+}
+
+fn grown(before: usize, after: usize) -> i64 {
+    i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX)
 }
 
 fn counter(mode: Mode) -> String {

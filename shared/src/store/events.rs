@@ -29,7 +29,10 @@ pub fn keep_event_until(scope: Scope, id: EventId, until: Timestamp) -> Write {
         key: keys::event(scope, id),
         set: vec![(TTL, number(until.as_second()))],
         remove: Vec::new(),
-        only_if: vec![Condition::Is("id", text(id.to_string()))],
+        only_if: vec![
+            Condition::Is("id", text(id.to_string())),
+            Condition::MissingOrAtMost(TTL, number(until.as_second())),
+        ],
     }
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | tenant, with its counters | `TENANT#ten` | `META` |
 //! | API key | `TENANT#ten` | `KEY#sha256` |
+//! | token of a portal session | `TENANT#ten` | `SESSION#sha256` |
 //! | endpoint | `TENANT#ten#mode` | `ENDPOINT#ep` |
 //! | an endpoint's flow | `FLOW#ep` | `META` |
 //! | uid | `TENANT#ten#mode` | `UID#uid` |
@@ -70,6 +71,8 @@ pub const CLEANUP_SHARDS: u8 = 4;
 pub const ENDPOINT_PREFIX: &str = "ENDPOINT#";
 /// What all API keys' sort keys begin with.
 pub const API_KEY_PREFIX: &str = "KEY#";
+/// What the sort keys of all portal sessions begin with.
+pub const PORTAL_SESSION_PREFIX: &str = "SESSION#";
 /// What all event types' sort keys begin with.
 pub const EVENT_TYPE_PREFIX: &str = "TYPE#";
 /// The partition of the list of tenants.
@@ -102,6 +105,12 @@ pub fn tenant_partition(id: TenantId) -> String {
 #[must_use]
 pub fn api_key(tenant_id: TenantId, hash: &KeyHash) -> Key {
     Key { pk: tenant_partition(tenant_id), sk: format!("{API_KEY_PREFIX}{}", hash.as_str()) }
+}
+
+/// The token of a portal session.
+#[must_use]
+pub fn portal_session(tenant_id: TenantId, hash: &KeyHash) -> Key {
+    Key { pk: tenant_partition(tenant_id), sk: format!("{PORTAL_SESSION_PREFIX}{}", hash.as_str()) }
 }
 
 /// The partition of a tenant's endpoints in one mode.

@@ -90,13 +90,16 @@ impl Store {
         let (found, _) = self.query_sweep(keys::cleanup_partition(shard), until, CLEANUPS_MAX, None).await?;
         let keys: Vec<_> = found.iter().filter_map(key_of).collect();
         let mut items = self.get_many(&keys, true).await?;
-        let found = keys.into_iter().filter_map(|key| items.remove(&key));
-        found
-            .map(|item| match item.contains_key("clear_away") {
+        let found = keys.into_iter().filter_map(|key| items.remove(&key).map(|item| (key, item)));
+        let read = |(key, item): (Key, Item)| {
+            let read = match item.contains_key("clear_away") {
                 true => from_item(item).map(Cleanup::Removal),
                 false => from_item(item).map(|replay| Cleanup::Replay(Box::new(replay))),
-            })
-            .collect()
+            };
+            read.inspect_err(|error| tracing::error!(%error, key = key.pk, "what is to be cleared away cannot be read"))
+                .ok()
+        };
+        Ok(found.filter_map(read).collect())
     }
 
     /// Notes that this is to be cleared away at `at`.

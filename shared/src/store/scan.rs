@@ -88,6 +88,19 @@ fn just_before(id: &str) -> String {
     text
 }
 
+/// What one call to a partition gives.
+struct FirstOf {
+    items: Vec<Item>,
+    has_more: bool,
+}
+
+/// What one call to each partition gives.
+struct Merged {
+    items: Vec<Item>,
+    /// There is nothing behind them.
+    is_last: bool,
+}
+
 impl Store {
     /// A page of what `read` makes of the items in the window, and `keep` keeps.
     pub(super) async fn scan_events<T>(
@@ -103,16 +116,17 @@ impl Store {
         let mut examined = 0;
         while examined < EXAMINED_MAX {
             let chunk = (limit + 1 - kept.len()).clamp(1, CHUNK_MAX);
-            let found = self.merged(partitions, window, chunk).await?;
-            let last_chunk = found.len() < chunk;
-            examined += found.len();
-            window.after = found.last().and_then(sort_key).and_then(|id| id.parse().ok()).or(window.after);
-            for item in self.whole(partitions, found).await? {
-                if let Some(entry) = read(item)?.filter(&keep) {
-                    kept.push(entry);
+            let Merged { items, is_last } = self.merged(partitions, window, chunk).await?;
+            examined += items.len();
+            window.after = items.last().and_then(sort_key).and_then(|id| id.parse().ok()).or(window.after);
+            for item in self.whole(partitions, items).await? {
+                match read(item) {
+                    Ok(entry) => kept.extend(entry.filter(&keep)),
+                    // One that cannot be read is not a reason to show none.
+                    Err(error) => tracing::error!(%error, "an entry of a log cannot be read; it is left out"),
                 }
             }
-            if kept.len() > limit || last_chunk {
+            if kept.len() > limit || is_last {
                 return Ok(Page::cut(kept, limit, id_of));
             }
         }
@@ -120,16 +134,30 @@ impl Store {
         Ok(Page { entries: kept, next_cursor: window.after.map(|id| cursor::encode(&id)) })
     }
 
-    /// The first `limit` items of the window over all partitions.
-    async fn merged(&self, partitions: &[Partition], window: Window, limit: usize) -> Result<Vec<Item>, AwsError> {
+    /// The first items of the window over all partitions: `limit`, or as many as one call to each of them gives.
+    async fn merged(&self, partitions: &[Partition], window: Window, limit: usize) -> Result<Merged, AwsError> {
         let queries = partitions.iter().map(|partition| self.first_of(partition, window, limit));
-        let mut merged: Vec<Item> = try_join_all(queries).await?.into_iter().flatten().collect();
+        let answers = try_join_all(queries).await?;
+        let is_before = |a: &str, b: &str| match window.order {
+            Order::NewestFirst => a > b,
+            Order::OldestFirst => a < b,
+        };
+        // Behind the last item of a partition that has more, nothing is known.
+        let ends = answers.iter().filter(|answer| answer.has_more).filter_map(|answer| answer.items.last());
+        let known_to =
+            ends.filter_map(sort_key).map(str::to_owned).reduce(|a, b| if is_before(&a, &b) { a } else { b });
+        let is_known = |item: &Item| {
+            let key = sort_key(item).unwrap_or_default();
+            known_to.as_deref().is_none_or(|end| key == end || is_before(key, end))
+        };
+        let mut items: Vec<Item> = answers.into_iter().flat_map(|answer| answer.items).filter(is_known).collect();
         match window.order {
-            Order::NewestFirst => merged.sort_by(|a, b| sort_key(b).cmp(&sort_key(a))),
-            Order::OldestFirst => merged.sort_by(|a, b| sort_key(a).cmp(&sort_key(b))),
+            Order::NewestFirst => items.sort_by(|a, b| sort_key(b).cmp(&sort_key(a))),
+            Order::OldestFirst => items.sort_by(|a, b| sort_key(a).cmp(&sort_key(b))),
         }
-        merged.truncate(limit);
-        Ok(merged)
+        let is_last = known_to.is_none() && items.len() <= limit;
+        items.truncate(limit);
+        Ok(Merged { items, is_last })
     }
 
     /// The items themselves, in their order: the index has only their keys. What is gone meanwhile is left out.
@@ -142,42 +170,33 @@ impl Store {
         Ok(keys.into_iter().filter_map(|key| items.remove(&key)).collect())
     }
 
-    async fn first_of(&self, partition: &Partition, window: Window, limit: usize) -> Result<Vec<Item>, AwsError> {
+    /// One call to a partition: at most 1 MB (DynamoDB, Query).
+    async fn first_of(&self, partition: &Partition, window: Window, limit: usize) -> Result<FirstOf, AwsError> {
         let (first, last) = window.bounds();
         if first > last {
-            return Ok(Vec::new());
+            return Ok(FirstOf { items: Vec::new(), has_more: false });
         }
         let (index, key, pk, sk) = match partition {
             Partition::Table(key) => (None, key, PK, SK),
             Partition::Index(key) => (Some(INDEX.to_owned()), key, INDEX_PK, INDEX_SK),
         };
-        let mut found = Vec::new();
-        let mut start = None;
-        // DynamoDB ends a page at 1 MB, which may be before the limit; each page has at least one item.
-        while found.len() < limit {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .set_index_name(index.clone())
-                .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :first AND :last"))
-                .expression_attribute_values(":pk", text(key))
-                .expression_attribute_values(":first", text(&first))
-                .expression_attribute_values(":last", text(&last))
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .scan_index_forward(window.order == Order::OldestFirst)
-                .limit(i32::try_from(limit - found.len()).unwrap_or(i32::MAX))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
-            found.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
-        }
-        Ok(found)
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .set_index_name(index)
+            .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :first AND :last"))
+            .expression_attribute_values(":pk", text(key))
+            .expression_attribute_values(":first", text(&first))
+            .expression_attribute_values(":last", text(&last))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .scan_index_forward(window.order == Order::OldestFirst)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+        let has_more = answer.last_evaluated_key.is_some();
+        Ok(FirstOf { items: answer.items.unwrap_or_default(), has_more })
     }
 }
 

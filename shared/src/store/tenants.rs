@@ -20,7 +20,7 @@ use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash}
 use crate::domain::id::{KeyId, TenantId};
 use crate::domain::tenant::{Mode, Scope, Tenant, TenantSettings};
 
-/// The most portal sessions of a tenant that are open at once; with the keys they fit one page of DynamoDB's.
+/// The most portal sessions of a tenant that are open at once.
 const PORTAL_SESSIONS_MAX: usize = 500;
 
 /// What became of a new API key.
@@ -148,8 +148,11 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn remove_tenant_entries(&self, id: TenantId) -> Result<(), AwsError> {
-        let keys = self.key_items(id).await?.into_iter().map(|item| keys::api_key(id, &item.hash));
-        for key in keys.chain([keys::tenant_entry(id)]) {
+        let keys = self.key_items(id, keys::API_KEY_PREFIX).await?.into_iter();
+        let keys = keys.map(|item| keys::api_key(id, &item.hash));
+        let sessions = self.key_items(id, keys::PORTAL_SESSION_PREFIX).await?.into_iter();
+        let sessions = sessions.map(|item| keys::portal_session(id, &item.hash));
+        for key in keys.chain(sessions).chain([keys::tenant_entry(id)]) {
             let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&key)));
             delete.send().await.map_err(|error| AwsError::from_sdk("dynamodb:DeleteItem", &error))?;
         }
@@ -195,17 +198,18 @@ impl Store {
         if self.tenant(key.scope.tenant_id).await?.is_none_or(|item| item.tenant.deleted_at.is_some()) {
             return Ok(KeyAdded::NoTenant);
         }
-        let existing = self.key_items(key.scope.tenant_id).await?;
-        let (alike_max, now) = (if key.portal { PORTAL_SESSIONS_MAX } else { KEYS_PER_TENANT_MAX }, key.created_at);
-        let alike =
-            existing.iter().filter(|item| item.key.portal == key.portal && (!key.portal || item.key.is_valid(now)));
-        if alike.count() >= alike_max {
+        let (tenant_id, hash) = (key.scope.tenant_id, secret.hash());
+        let (name, prefix, alike_max) = if key.portal {
+            (keys::portal_session(tenant_id, &hash), keys::PORTAL_SESSION_PREFIX, PORTAL_SESSIONS_MAX)
+        } else {
+            (keys::api_key(tenant_id, &hash), keys::API_KEY_PREFIX, KEYS_PER_TENANT_MAX)
+        };
+        let alike = self.key_items(tenant_id, prefix).await?;
+        if alike.iter().filter(|item| !key.portal || item.key.is_valid(key.created_at)).count() >= alike_max {
             return Ok(KeyAdded::LimitReached);
         }
-        let hash = secret.hash();
         let expires_at = key.valid_until.filter(|_| key.portal);
-        let item = KeyItem { key: key.clone(), hash: hash.clone(), expires_at };
-        let item = to_item(&keys::api_key(key.scope.tenant_id, &hash), &item)?;
+        let item = to_item(&name, &KeyItem { key: key.clone(), hash, expires_at })?;
         self.client
             .put_item()
             .table_name(&self.table)
@@ -216,13 +220,13 @@ impl Store {
         Ok(KeyAdded::Yes)
     }
 
-    /// All keys of a tenant, oldest first. There are at most [`KEYS_PER_TENANT_MAX`], which is one page of DynamoDB's.
+    /// All keys of a tenant, oldest first; no portal sessions.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKey>, AwsError> {
-        let items = self.key_items(tenant_id).await?.into_iter();
-        let mut keys: Vec<_> = items.map(|item| item.key).filter(|key| !key.portal).collect();
+        let items = self.key_items(tenant_id, keys::API_KEY_PREFIX).await?.into_iter();
+        let mut keys: Vec<_> = items.map(|item| item.key).collect();
         keys.sort_by_key(|key| key.id);
         Ok(keys)
     }
@@ -232,9 +236,8 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn delete_key(&self, tenant_id: TenantId, id: KeyId) -> Result<bool, AwsError> {
-        let Some(found) = self.key_items(tenant_id).await?.into_iter().find(|item| item.key.id == id) else {
-            return Ok(false);
-        };
+        let items = self.key_items(tenant_id, keys::API_KEY_PREFIX).await?;
+        let Some(found) = items.into_iter().find(|item| item.key.id == id) else { return Ok(false) };
         let key = keys::api_key(tenant_id, &found.hash);
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&key)));
         match delete.condition_expression("attribute_exists(PK)").send().await {
@@ -255,27 +258,39 @@ impl Store {
     pub async fn authorise(&self, secret: &ApiKeySecret) -> Result<Option<(ApiKey, Tenant)>, AwsError> {
         let tenant_id = secret.scope().tenant_id;
         let tenant_key = keys::tenant(tenant_id);
-        let key_key = keys::api_key(tenant_id, &secret.hash());
-        let mut found = self.get_many(&[tenant_key.clone(), key_key.clone()], false).await?;
-        let (Some(tenant), Some(key)) = (found.remove(&tenant_key), found.remove(&key_key)) else { return Ok(None) };
+        let hash = secret.hash();
+        let (key_key, session_key) = (keys::api_key(tenant_id, &hash), keys::portal_session(tenant_id, &hash));
+        // Consistently, so that a key opens its world from the moment it is shown.
+        let mut found = self.get_many(&[tenant_key.clone(), key_key.clone(), session_key.clone()], true).await?;
+        let key = found.remove(&key_key).or_else(|| found.remove(&session_key));
+        let (Some(tenant), Some(key)) = (found.remove(&tenant_key), key) else { return Ok(None) };
         let tenant: TenantItem = from_item(tenant)?;
         let item: KeyItem = from_item(key)?;
         Ok(tenant.tenant.deleted_at.is_none().then_some((item.key, tenant.tenant)))
     }
 
-    async fn key_items(&self, tenant_id: TenantId) -> Result<Vec<KeyItem>, AwsError> {
-        let answer = self
+    /// The keys, or the portal sessions, of a tenant, page by page to the end.
+    async fn key_items(&self, tenant_id: TenantId, prefix: &str) -> Result<Vec<KeyItem>, AwsError> {
+        let mut pages = self
             .client
             .query()
             .table_name(&self.table)
             .key_condition_expression("PK = :pk AND begins_with(SK, :prefix)")
             .expression_attribute_values(":pk", text(keys::tenant_partition(tenant_id)))
-            .expression_attribute_values(":prefix", text(keys::API_KEY_PREFIX))
+            .expression_attribute_values(":prefix", text(prefix))
             .consistent_read(true)
-            .send()
-            .await
-            .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
-        answer.items.unwrap_or_default().into_iter().filter(|item| key_of(item).is_some()).map(from_item).collect()
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
+            match from_item(item) {
+                Ok(item) => found.push(item),
+                Err(error) => tracing::error!(%error, %tenant_id, "an API key cannot be read; it is left out"),
+            }
+        }
+        Ok(found)
     }
 }
 

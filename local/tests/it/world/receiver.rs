@@ -27,6 +27,10 @@ pub(crate) enum Reply {
     Status(u16),
     /// With this status, a header and a body.
     Full(u16, &'static str, String, String),
+    /// With 200 and so many headers.
+    Headers(usize),
+    /// With this status, after so long by the world's clock.
+    After(Duration, u16),
     /// With this status, once the gate gives a permit.
     Gate(Arc<Semaphore>, u16),
     /// Never. Meanwhile time passes.
@@ -148,6 +152,18 @@ async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, bo
             let mut response = response(status, Body::from(body));
             response.headers_mut().insert(name, value.parse().unwrap());
             response
+        }
+        Reply::Headers(count) => {
+            let mut response = response(200, Body::empty());
+            for n in 0..count {
+                let name: http::HeaderName = format!("x-{n}").parse().unwrap();
+                response.headers_mut().insert(name, "1".parse().unwrap());
+            }
+            response
+        }
+        Reply::After(time, status) => {
+            receiver.clock.advance(time);
+            response(status, Body::empty())
         }
         Reply::Gate(gate, status) => {
             gate.acquire().await.unwrap().forget();

@@ -1,9 +1,18 @@
 //! Looks at what is stored, for tests about what must not be.
 
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use jiff::Timestamp;
 use local::clients::sdk_config;
 
+use shared::domain::id::EndpointId;
+use shared::domain::tenant::{Mode, Scope};
+use shared::store::keys::{self, Key};
+
 use super::World;
+
+type Item = HashMap<String, AttributeValue>;
 
 impl World {
     /// No call since the last look at them could have changed anything.
@@ -44,6 +53,63 @@ impl World {
         sorts
     }
 
+    /// Takes a delivery's event out of the table.
+    pub(crate) async fn take_event(&self, event: &str) -> Item {
+        let scope = Scope { tenant_id: self.demo.tenant_id, mode: Mode::Live };
+        let key = keys::event(scope, event.parse().unwrap());
+        let delete = self.tables.delete_item().table_name(&self.services.config.table_name);
+        let taken = delete.set_key(Some(item_of(&key))).return_values(ReturnValue::AllOld).send().await.unwrap();
+        taken.attributes.unwrap()
+    }
+
+    /// Puts so many copies of the tenant's only portal session into the table.
+    pub(crate) async fn copy_portal_session(&self, copies: usize) {
+        let query = self.tables.query().table_name(&self.services.config.table_name);
+        let query = query.key_condition_expression("PK = :pk AND begins_with(SK, :prefix)");
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let query = query.expression_attribute_values(":pk", text(&keys::tenant_partition(self.demo.tenant_id)));
+        let query = query.expression_attribute_values(":prefix", text(keys::PORTAL_SESSION_PREFIX));
+        let item = query.send().await.unwrap().items.unwrap().remove(0);
+        for n in 0..copies {
+            let mut copy = item.clone();
+            copy.insert("SK".to_owned(), text(&format!("{}{n}", keys::PORTAL_SESSION_PREFIX)));
+            self.put_item(copy).await;
+        }
+    }
+
+    /// Puts an item into the table.
+    pub(crate) async fn put_item(&self, item: Item) {
+        let put = self.tables.put_item().table_name(&self.services.config.table_name);
+        put.set_item(Some(item)).send().await.unwrap();
+    }
+
+    /// Makes a delivery unreadable, as one is for a version of the functions that does not know what a later one has written.
+    pub(crate) async fn spoil_delivery(&self, endpoint: &str, event: &str) {
+        let key = keys::delivery(endpoint.parse::<EndpointId>().unwrap(), event.parse().unwrap());
+        self.spoil(&key, "attempts").await;
+    }
+
+    /// Ends the lease of the drain that has the endpoint's backlog.
+    pub(crate) async fn end_lease(&self, endpoint: &str) {
+        let key = keys::flow(endpoint.parse().unwrap());
+        let update = self.tables.update_item().table_name(&self.services.config.table_name);
+        let update = update.set_key(Some(item_of(&key))).update_expression("SET lease_until = :past");
+        update.expression_attribute_values(":past", AttributeValue::N("1".to_owned())).send().await.unwrap();
+    }
+
+    /// Makes the tenant's item unreadable.
+    pub(crate) async fn spoil_tenant(&self) {
+        self.spoil(&keys::tenant(self.demo.tenant_id), "max_endpoints").await;
+    }
+
+    /// Makes an attribute of an item something that it cannot be.
+    pub(crate) async fn spoil(&self, key: &Key, attribute: &str) {
+        let update = self.tables.update_item().table_name(&self.services.config.table_name);
+        let update = update.set_key(Some(item_of(key))).update_expression("SET #spoiled = :spoiled");
+        let update = update.expression_attribute_names("#spoiled", attribute);
+        update.expression_attribute_values(":spoiled", AttributeValue::S("spoiled".to_owned())).send().await.unwrap();
+    }
+
     /// Everything in the table as text.
     pub(crate) async fn table_texts(&self) -> String {
         let mut pages = self.tables.scan().table_name(&self.services.config.table_name).into_paginator().send();
@@ -74,4 +140,9 @@ impl World {
         let value = client.get_secret_value().secret_id(&self.services.config.root_key_secret_name).send().await;
         value.unwrap().secret_string.unwrap()
     }
+}
+
+fn item_of(key: &Key) -> Item {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    HashMap::from([("PK".to_owned(), text(&key.pk)), ("SK".to_owned(), text(&key.sk))])
 }

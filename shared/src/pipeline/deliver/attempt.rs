@@ -43,15 +43,11 @@ pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Ma
     let Request { event, endpoint, payload_fields, trigger, .. } = request;
     let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
     let at = services.clock.now();
-    let mut webhook = WebhookRequest::new(endpoint, payload_fields, &secrets, event, at);
-    let is_shorter = request.seconds_max < webhook.timeout_seconds;
-    webhook.timeout_seconds = webhook.timeout_seconds.min(request.seconds_max);
-    let sent = services.sender.send(webhook).await;
+    let outcome = match WebhookRequest::new(endpoint, payload_fields, &secrets, event, at) {
+        Ok(webhook) => send(services, webhook, &request, at).await,
+        Err(error) => AttemptOutcome::payload_too_large(error, trigger, at),
+    };
     let ended_at = services.clock.now();
-    let mut outcome = classify(sent, trigger, at, ended_at);
-    if is_shorter && outcome.attempt.outcome == Outcome::Timeout {
-        outcome = outcome.given_up_early(request.seconds_max);
-    }
     measure(services, &request, &outcome);
     let made = &outcome.attempt;
     tracing::info!(
@@ -67,6 +63,22 @@ pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Ma
         "attempt"
     );
     Ok(Made { outcome, ended_at })
+}
+
+async fn send(
+    services: &Services,
+    mut webhook: WebhookRequest,
+    request: &Request<'_>,
+    at: Timestamp,
+) -> AttemptOutcome {
+    let is_shorter = request.seconds_max < webhook.timeout_seconds;
+    webhook.timeout_seconds = webhook.timeout_seconds.min(request.seconds_max);
+    let sent = services.sender.send(webhook).await;
+    let outcome = classify(sent, request.trigger, at, services.clock.now());
+    if is_shorter && outcome.attempt.outcome == Outcome::Timeout {
+        return outcome.given_up_early(request.seconds_max);
+    }
+    outcome
 }
 
 fn measure(services: &Services, request: &Request<'_>, made: &AttemptOutcome) {

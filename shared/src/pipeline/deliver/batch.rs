@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::coalesce::{Busy, BusyGuard, Coalescer};
 use crate::aws_error::AwsError;
@@ -18,7 +18,7 @@ use crate::domain::tenant::Scope;
 use crate::pipeline::wakes;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
-use crate::store::flows::Touch;
+use crate::store::flows::{Failing, Touch};
 use crate::store::{Recorded, Write};
 
 /// How many first attempts of one batch are under way at once.
@@ -26,6 +26,14 @@ const IN_FLIGHT_MAX: usize = 64;
 /// How long after the start of a batch first attempts are still begun, in seconds; the others wait in their endpoints' backlogs. A change of an endpoint
 /// is in force so soon at the latest.
 const BEGIN_SECONDS_MAX: u64 = 4;
+/// How much of the memory of an invocation the drains of one batch take for what they read and send, in KiB: a quarter of the least that deliver is deployed
+/// with. Ten of them with the largest events would take three times as much.
+const DRAINS_KIB_MAX: u32 = 64 * 1_024;
+/// What a delivery takes at the most while it is sent, in KiB: its event as it is stored and as it is read, and its body.
+const DELIVERY_KIB_MAX: usize = 3 * 256 + 512;
+/// What it takes beside its event, in KiB: its attempts, and the request.
+const DELIVERY_KIB: usize = 32;
+
 /// How much time a batch keeps for its records after the last request, in seconds.
 pub(super) const RECORD_SECONDS: u64 = 5;
 
@@ -40,10 +48,29 @@ pub(super) struct Batch {
     wakes: Wakes,
     busy: Busy,
     slots: Arc<Semaphore>,
+    room: Arc<Semaphore>,
     begun: Moment,
     /// When the batch has to be over.
     pub(super) deadline: Moment,
     touched: Arc<Mutex<HashMap<EndpointId, Arc<Mutex<Touched>>>>>,
+}
+
+/// Room in memory, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    deliveries: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Gives back what is not needed, for events that have so many bytes together: each is there as it is read, and as the body that is sent.
+    pub(super) fn shrink_to(&mut self, event_bytes: usize) {
+        let needed = self.deliveries * DELIVERY_KIB + event_bytes.div_ceil(1_024) * 4;
+        if let Some(permit) = &mut self.permit {
+            let spare = permit.num_permits().saturating_sub(needed);
+            drop(permit.split(spare));
+        }
+    }
 }
 
 /// What this batch has said of an endpoint's flow.
@@ -62,6 +89,7 @@ impl Batch {
             wakes,
             busy,
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            room: Arc::new(Semaphore::new(DRAINS_KIB_MAX as usize)),
             begun: services.clock.moment(),
             deadline,
             touched: Arc::default(),
@@ -73,8 +101,16 @@ impl Batch {
         self.busy.begin()
     }
 
+    /// How long a first attempt that begins now may wait for its answer, in seconds, of `seconds` for all of them: those that waited for a place have less.
+    pub(super) fn seconds_left_of(&self, seconds: u32) -> u32 {
+        let waited = self.services.clock.moment().since(self.begun).as_millis().div_ceil(1_000);
+        let waited = u32::try_from(waited).unwrap_or(seconds);
+        // What passed before the first could begin is reading.
+        seconds.saturating_sub(waited.saturating_sub(1)).max(1)
+    }
+
     /// A place among the first attempts; `None` if there is none soon enough.
-    pub(super) async fn slot(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         let until = (self.begun + Duration::from_secs(BEGIN_SECONDS_MAX)).min(self.deadline);
         let clock = &self.services.clock;
         let left = until.since(clock.moment());
@@ -82,6 +118,12 @@ impl Batch {
             return None;
         }
         clock.timeout(left, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Room in memory for so many deliveries, as large as they can be, until it is known how large they are.
+    pub(super) async fn room(&self, deliveries: usize) -> Room {
+        let kib = u32::try_from(deliveries * DELIVERY_KIB_MAX).unwrap_or(DRAINS_KIB_MAX).min(DRAINS_KIB_MAX);
+        Room { deliveries, permit: Arc::clone(&self.room).acquire_many_owned(kib).await.ok() }
     }
 
     /// Whether a request that may take `seconds` can be begun and recorded before the batch is over.
@@ -118,7 +160,8 @@ impl Batch {
         let mut touched = touched.lock().await;
         let now = self.services.clock.now();
         let touch = Touch { at: look_at(touch.at, now), ..touch };
-        if touched.at.is_some_and(|at| at <= touch.at) && (touch.health.is_none() || touched.health == touch.health) {
+        let is_news = |news: Health| touched.health.is_none_or(|noted| news.adds_to(noted));
+        if touched.at.is_some_and(|at| at <= touch.at) && !touch.health.is_some_and(is_news) {
             return Ok(());
         }
         let token = self.services.store.touch_flow(&touch, now).await?;
@@ -143,12 +186,20 @@ impl Batch {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub(super) async fn note_health(&self, scope: Scope, id: EndpointId, news: Health) -> Result<(), AwsError> {
+    pub(super) async fn note_health(
+        &self,
+        scope: Scope,
+        id: EndpointId,
+        news: Health,
+        failing: Failing,
+    ) -> Result<(), AwsError> {
         let touched = self.touched_of(id).await;
         let mut touched = touched.lock().await;
-        if touched.health != Some(news) {
-            self.services.store.note_health(id, scope, news, self.services.clock.now()).await?;
+        let ends_failing = failing == Failing::IsOver && !touched.healthy;
+        if ends_failing || touched.health.is_none_or(|noted| news.adds_to(noted)) {
+            self.services.store.note_health(id, scope, news, failing, self.services.clock.now()).await?;
             touched.health = Some(news);
+            touched.healthy |= ends_failing;
         }
         Ok(())
     }

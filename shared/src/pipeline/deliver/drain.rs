@@ -30,7 +30,7 @@ use crate::random;
 use crate::store::Recorded;
 use crate::store::backlog::{Waits, cancel_delivery};
 use crate::store::deliveries::{ROUND_MAX, StoredDelivery, update_delivery};
-use crate::store::flows::{Flow, Lease, Released};
+use crate::store::flows::{Flow, Lease, Released, Touch};
 use crate::store::items::StoredEvent;
 
 /// How many waiting deliveries are read of the index at once; only their names.
@@ -42,9 +42,16 @@ const AGAIN_SECONDS: i64 = 30;
 /// When a delivery that cannot be read is looked at again, in seconds.
 const UNREADABLE_SECONDS: i64 = 3_600;
 
+/// How long a delivery waits for its event to be written, in seconds: the message that it is of comes again for an hour, and is in the dead-letter queue then,
+/// until somebody sends it back.
+const EVENT_LATE_SECONDS_MAX: i64 = 14 * 86_400;
+/// When it is looked at again, in seconds.
+const EVENT_AGAIN_SECONDS: i64 = 300;
+
 /// Drains a backlog whose lease has been taken, and ends the lease.
 pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
     let mut drain = Drain {
+        read_at: batch.services.clock.now(),
         health: flow.health,
         batch,
         flow,
@@ -79,6 +86,8 @@ struct Drain {
     /// The last delivery that was looked at: what the index still shows of those before it is over.
     cursor: Option<Waits>,
     is_last_page: bool,
+    /// When the index was read last.
+    read_at: Timestamp,
     /// When the first of those is due again that this drain has attempted in vain. The index may not show them yet.
     own_due: Option<Timestamp>,
     /// When the one that a probe attempted in vain is due again.
@@ -90,8 +99,8 @@ struct Drain {
 
 /// What a round found.
 enum Round {
-    /// It was made.
-    Made,
+    /// It was made, of so many requests.
+    Made { sent: usize },
     /// The endpoint gets nothing any more: it is gone, paused or disabled.
     Inactive(Option<Arc<Endpoint>>),
     /// Nothing can be sent until then.
@@ -116,11 +125,6 @@ impl Drain {
                 self.read_page().await?;
             }
             let now = self.now();
-            if self.next.is_empty() && self.own_due.is_none() && self.flow.health.is_unhealthy(now) {
-                // Whoever saw that the endpoint was unhealthy has added to the backlog without asking for a look.
-                self.recorded(0).await?;
-                self.read_page().await?;
-            }
             let Some(first) = self.next.front() else { return Ok(self.own_due) };
             if first.due > now {
                 return Ok(self.own_due.into_iter().chain([first.due]).min());
@@ -129,12 +133,13 @@ impl Drain {
                 return Ok(Some(now));
             }
             let ids = self.take_round(now);
-            match self.round(&ids).await? {
-                Round::Made => {}
+            let sent = match self.round(&ids).await? {
+                Round::Made { sent } => sent,
                 Round::Inactive(endpoint) => return self.cancel_all(endpoint).await,
                 Round::NotBefore(at) => return Ok(Some(at)),
-            }
-            if self.health.is_unhealthy(self.now()) {
+            };
+            // Where nothing was to be sent, or could be, those behind are not held up by it.
+            if sent > 0 && self.health.is_unhealthy(self.now()) {
                 // A probe, or what made it unhealthy. Everything else waits, and is due already if there is more.
                 let more = self.next.front().map(|waits| waits.due).or((!self.is_last_page).then_some(now));
                 return Ok(self.own_due.into_iter().chain(more).min());
@@ -144,6 +149,7 @@ impl Drain {
     }
 
     async fn read_page(&mut self) -> Result<(), AwsError> {
+        self.read_at = self.now();
         let page = self.batch.services.store.backlog(self.flow.endpoint_id, self.cursor, PAGE_MAX).await?;
         self.is_last_page = page.len() < PAGE_MAX;
         self.next.extend(page);
@@ -162,7 +168,12 @@ impl Drain {
     async fn round(&mut self, ids: &[EventId]) -> Result<Round, AwsError> {
         let services = self.batch.services.clone();
         let (scope, endpoint_id) = (self.flow.scope, self.flow.endpoint_id);
+        let mut room = self.batch.room(ids.len()).await;
+        if !self.batch.has_time_for(self.timeout_seconds) {
+            return Ok(Round::NotBefore(self.now()));
+        }
         let mut found = services.store.round(scope, endpoint_id, ids).await?;
+        room.shrink_to(found.events.values().map(|stored| stored.event.data.get().len()).sum());
         let endpoints = match &found.tenant {
             Some(tenant) => services.directory.of_tenant(scope, tenant).await?,
             None => Endpoints::default(),
@@ -257,7 +268,7 @@ impl Drain {
             recorded?;
             return Ok(Round::Inactive(None));
         }
-        Ok(Round::Made)
+        Ok(Round::Made { sent })
     }
 
     /// Records a result, beside the requests that follow; when the delivery is due again, if it is.
@@ -286,9 +297,13 @@ impl Drain {
         Ok(due)
     }
 
-    /// Ends a delivery whose event is there no more, and tells of it.
+    /// Ends a delivery whose event is there no more, and tells of it. One whose event is not there yet, because writing it failed, waits for it.
     fn end_without_event(&mut self, endpoint: &Arc<Endpoint>, endpoints: &Endpoints, before: StoredDelivery) {
         let now = self.now();
+        if before.delivery.created_at > plus_seconds(now, -EVENT_LATE_SECONDS_MAX) {
+            self.is_due_again(plus_seconds(now, EVENT_AGAIN_SECONDS));
+            return;
+        }
         let mut after = before.delivery.clone().ended(DeliveryStatus::Failed, now);
         after.effects_due = effects::has_effects(&after, endpoints);
         let until = retention::ended_until(&self.batch.services.config, after.event_id, now);
@@ -311,7 +326,11 @@ impl Drain {
             match batch.record(&after, write).await {
                 Recorded::Done => {
                     batch.services.metrics.count(Counter::DeliveriesFailed, usize::from(failed));
-                    if after.effects_due { settle(&batch, Some(&endpoint), after, until).await } else { Ok(()) }
+                    if after.effects_due {
+                        effects::settle(&batch, Some(&endpoint), after, until).await
+                    } else {
+                        Ok(())
+                    }
                 }
                 Recorded::Refused => {
                     tracing::info!("already on record; this result is dropped");
@@ -327,7 +346,7 @@ impl Drain {
     /// Sees to what follows from the end of a delivery that is on record.
     fn settle(&mut self, endpoint: &Arc<Endpoint>, delivery: Delivery, until: Timestamp) {
         let (batch, endpoint) = (self.batch.clone(), Arc::clone(endpoint));
-        let settling = async move { settle(&batch, Some(&endpoint), delivery, until).await };
+        let settling = async move { effects::settle(&batch, Some(&endpoint), delivery, until).await };
         self.recording.spawn(settling.in_current_span());
     }
 
@@ -387,7 +406,7 @@ impl Drain {
             }
             // What has ended is there only for what follows from it, which was cut off.
             for stored in store.deliveries(&ended).await?.into_values().filter(|stored| stored.delivery.effects_due) {
-                settle(&self.batch, endpoint.as_ref(), stored.delivery, stored.expires_at).await?;
+                effects::settle(&self.batch, endpoint.as_ref(), stored.delivery, stored.expires_at).await?;
             }
         }
     }
@@ -397,11 +416,19 @@ impl Drain {
         let waiting = Waiting { first_due, probed_due: self.probed_due };
         let next_at = next_look(self.health, now, waiting, random::unit_interval()).map(|at| look_at(at, now));
         let (scope, endpoint_id) = (self.flow.scope, self.flow.endpoint_id);
-        let released = services.store.release_flow(&self.flow, lease, self.health, next_at, now).await;
+        let released = services.store.release_flow(&self.flow, lease, self.health, next_at, self.read_at, now).await;
         let wake = match released {
             Ok(Released::Done { token }) => token.zip(next_at),
             Ok(Released::Touched { at, token }) => Some((token, at)),
-            Ok(Released::Lost) => None,
+            Ok(Released::Lost) => {
+                // Another drain may have ended without knowing of what this one has put off.
+                if let Some(at) = first_due
+                    && let Err(error) = wakes::wake(services, &[Touch { endpoint_id, scope, at, health: None }]).await
+                {
+                    tracing::warn!(%error, %endpoint_id, "a backlog is looked at only by the sweeper's last look");
+                }
+                None
+            }
             Err(error) => {
                 tracing::warn!(%error, %endpoint_id, "a lease could not be ended; it ends by itself");
                 None
@@ -411,21 +438,5 @@ impl Drain {
         if let Some((message, delay_seconds)) = message {
             self.batch.send_wake(message, delay_seconds).await;
         }
-    }
-}
-
-/// Sees to what follows from the end of a delivery, and notes that it was done.
-async fn settle(
-    batch: &Batch,
-    endpoint: Option<&Arc<Endpoint>>,
-    delivery: Delivery,
-    until: Timestamp,
-) -> Result<(), AwsError> {
-    effects::carry_out(&batch.services, endpoint, &delivery).await?;
-    let settled = Delivery { effects_due: false, ..delivery.clone() };
-    match batch.write(update_delivery(&delivery, &settled, until)?).await {
-        Recorded::Failed(error) => Err(error),
-        // Refused: somebody has begun it anew.
-        Recorded::Done | Recorded::Refused => Ok(()),
     }
 }

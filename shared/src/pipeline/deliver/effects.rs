@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use super::batch::Batch;
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Delivery;
@@ -11,6 +14,8 @@ use crate::pipeline::directory::Endpoints;
 use crate::pipeline::endpoints;
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::services::Services;
+use crate::store::Recorded;
+use crate::store::deliveries::update_delivery;
 
 /// Whether anything follows from the failure of this delivery.
 pub(super) fn has_effects(delivery: &Delivery, endpoints: &Endpoints) -> bool {
@@ -34,4 +39,23 @@ pub(super) async fn carry_out(
 
 fn says_gone(delivery: &Delivery) -> bool {
     delivery.attempts.last().is_some_and(Attempt::says_gone)
+}
+
+/// Sees to what follows from the end of a delivery, and notes that it was done.
+///
+/// # Errors
+/// When AWS does not answer; the delivery stays marked, and whoever finds it so does it once more.
+pub(super) async fn settle(
+    batch: &Batch,
+    endpoint: Option<&Arc<Endpoint>>,
+    delivery: Delivery,
+    until: Timestamp,
+) -> Result<(), AwsError> {
+    carry_out(&batch.services, endpoint, &delivery).await?;
+    let settled = Delivery { effects_due: false, ..delivery.clone() };
+    match batch.write(update_delivery(&delivery, &settled, until)?).await {
+        Recorded::Failed(error) => Err(error),
+        // Refused: somebody has begun it anew.
+        Recorded::Done | Recorded::Refused => Ok(()),
+    }
 }

@@ -16,6 +16,7 @@ use super::effects;
 use super::plan::FirstAttempt;
 use crate::aws_error::AwsError;
 use crate::domain::attempt::{Outcome, Trigger};
+use crate::domain::backlog::look_for_deferred;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::{Health, HealthSample, SLOW_AFTER_SECONDS};
@@ -24,39 +25,49 @@ use crate::metrics::Counter;
 use crate::pipeline::retention;
 use crate::random;
 use crate::store::deliveries::insert_delivery;
-use crate::store::flows::{Flow, Touch};
+use crate::store::flows::{Failing, Touch};
 use crate::store::{Recorded, Write};
 
 /// How long a first attempt waits for its answer, in seconds, even where the endpoint may take longer.
 const ANSWER_SECONDS_MAX: u32 = 5;
 /// How long a delivery waits whose signing secret could not be read, in seconds.
 pub(super) const NO_SECRET_WAIT_SECONDS: i64 = 30;
-/// A look at a healthy endpoint's backlog that is to be had within this time, in seconds, may be over before what is added now is seen: another is asked for.
-const SOON_SECONDS: i64 = 60;
 
-/// The event of a message, until it is written together with the first of its deliveries.
-#[derive(Clone, Debug, Default)]
-pub(super) struct EventWrite(Arc<Mutex<Option<Write>>>);
+/// The event of a message, which is written together with the first of its deliveries.
+#[derive(Clone, Debug)]
+pub(super) struct EventWrite(Arc<Mutex<EventState>>);
+
+#[derive(Debug)]
+enum EventState {
+    Unwritten(Write),
+    Written(Result<(), AwsError>),
+}
 
 impl EventWrite {
     pub(super) fn new(write: Option<Write>) -> Self {
-        Self(Arc::new(Mutex::new(write)))
+        Self(Arc::new(Mutex::new(write.map_or(EventState::Written(Ok(())), EventState::Unwritten))))
     }
 
-    /// Writes the event, unless that has been done or begun. Whether it is new; `None` if there is nothing to write.
+    /// Writes the event, if there is one to be written, once; whoever comes meanwhile waits for that.
     ///
     /// # Errors
-    /// When DynamoDB does not answer.
+    /// When DynamoDB does not answer, for everybody: no delivery goes on whose event is not on record.
     pub(super) async fn carry_out(&self, batch: &Batch) -> Result<(), AwsError> {
-        let Some(write) = self.0.lock().await.take() else { return Ok(()) };
-        match batch.write(write).await {
+        let mut state = self.0.lock().await;
+        let write = match &*state {
+            EventState::Written(written) => return written.clone(),
+            EventState::Unwritten(write) => write.clone(),
+        };
+        let written = match batch.write(write).await {
             Recorded::Done => {
                 batch.services.metrics.count(Counter::EventsAccepted, 1);
                 Ok(())
             }
             Recorded::Refused => Ok(()),
             Recorded::Failed(error) => Err(error),
-        }
+        };
+        *state = EventState::Written(written.clone());
+        written
     }
 }
 
@@ -115,7 +126,7 @@ async fn attempt(batch: &Batch, first: &FirstAttempt) -> Result<Made, AwsError> 
         trigger: Trigger::Automatic,
         attempt: 1,
         is_new: true,
-        seconds_max: ANSWER_SECONDS_MAX,
+        seconds_max: batch.seconds_left_of(ANSWER_SECONDS_MAX),
         request_id: first.request_id.as_deref(),
     };
     let making = attempt::make(&batch.services, request);
@@ -126,7 +137,7 @@ async fn attempt(batch: &Batch, first: &FirstAttempt) -> Result<Made, AwsError> 
     }
     let note = async {
         let news = Health::default().after(HealthSample::unanswered(), batch.services.clock.now());
-        if let Err(error) = batch.note_health(endpoint.scope, endpoint.id, news).await {
+        if let Err(error) = batch.note_health(endpoint.scope, endpoint.id, news, Failing::GoesOn).await {
             tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's slowness could not be noted");
         }
     };
@@ -145,8 +156,8 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
     }
     let noted = flow.as_ref().map(|flow| flow.health).unwrap_or_default();
     if made.outcome.attempt.outcome == Outcome::Succeeded {
-        if news.slow && !noted.slow {
-            batch.note_health(endpoint.scope, endpoint.id, news).await?;
+        if news.slow && (!noted.slow || noted.failing_since.is_some()) {
+            batch.note_health(endpoint.scope, endpoint.id, news, Failing::IsOver).await?;
         } else if !news.slow && !noted.is_healthy() {
             batch.note_healthy(endpoint.id).await?;
         }
@@ -154,12 +165,12 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
     }
     batch.services.metrics.count(Counter::DeliveriesFailed, 1);
     if noted.failing_since.is_none() {
-        batch.note_health(endpoint.scope, endpoint.id, news).await?;
+        batch.note_health(endpoint.scope, endpoint.id, news, Failing::GoesOn).await?;
     }
     effects::carry_out(&batch.services, Some(endpoint), after).await
 }
 
-/// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the endpoint is looked at later anyway.
+/// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the backlog is looked at soon enough anyway.
 ///
 /// # Errors
 /// When AWS does not answer; the message comes again.
@@ -178,22 +189,12 @@ pub(super) async fn defer(
     if let Recorded::Failed(error) = recorded {
         return Err(error);
     }
-    if first.flow.as_ref().is_some_and(|flow| is_looked_at_anyway(flow, now)) {
-        return Ok(());
+    let known = first.flow.as_ref().map(|flow| (flow.health, flow.next_at, flow.is_leased(now)));
+    let (health, next_at, is_leased) = known.unwrap_or_default();
+    match look_for_deferred(health, next_at, is_leased, due, now, random::unit_interval()) {
+        Some(at) => batch.touch(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: None }).await,
+        None => Ok(()),
     }
-    let next_at = first.flow.as_ref().and_then(|flow| flow.next_at).filter(|at| *at > now);
-    let at = next_at.unwrap_or(due).max(due);
-    batch.touch(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: None }).await
-}
-
-/// Whether what is added now to a backlog is seen without anybody asking for it: the next look is far enough away, or the endpoint is unhealthy, whose drain
-/// looks once more before it ends.
-fn is_looked_at_anyway(flow: &Flow, now: Timestamp) -> bool {
-    let is_leased = flow.is_leased(now);
-    if flow.health.is_unhealthy(now) {
-        return is_leased || flow.next_at.is_some_and(|at| at > now);
-    }
-    !is_leased && flow.next_at.is_some_and(|at| at > plus_seconds(now, SOON_SECONDS))
 }
 
 /// Keeps a delivery that ends without a request.

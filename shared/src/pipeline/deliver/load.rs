@@ -1,6 +1,9 @@
 //! Reading what the decisions about a batch need: one call for what every batch needs, and a second round only where something may be on record or has changed.
 
 use std::collections::BTreeSet;
+use std::slice;
+
+use futures::future::join_all;
 
 use super::guarded;
 use super::intake::{Task, Work};
@@ -9,11 +12,28 @@ use crate::aws_error::AwsError;
 use crate::domain::id::EndpointId;
 use crate::services::Services;
 
-/// Reads it.
-///
-/// # Errors
-/// When DynamoDB does not answer.
-pub(super) async fn load(services: &Services, tasks: &[Task]) -> Result<Known, AwsError> {
+/// Reads it for the whole batch, or, where that fails, for each task by itself; then with the places of the tasks for which it could not be read. So what is
+/// throttled or cannot be read for one tenant, endpoint or event brings back the messages that are about it and no others.
+pub(super) async fn load(services: &Services, tasks: &[Task]) -> (Known, BTreeSet<usize>) {
+    match load_together(services, tasks).await {
+        Ok(known) => return (known, BTreeSet::new()),
+        Err(error) => tracing::warn!(%error, "what a batch is about could not be read together"),
+    }
+    let (mut known, mut unread) = (Known::default(), BTreeSet::new());
+    let each = tasks.iter().map(|task| load_together(services, slice::from_ref(task)));
+    for (message, (task, read)) in tasks.iter().zip(join_all(each).await).enumerate() {
+        match read {
+            Ok(more) => known.extend(more),
+            Err(error) => {
+                tracing::error!(%error, message_id = task.message_id, "what a message is about cannot be read; it comes again");
+                unread.insert(message);
+            }
+        }
+    }
+    (known, unread)
+}
+
+async fn load_together(services: &Services, tasks: &[Task]) -> Result<Known, AwsError> {
     let scopes: BTreeSet<_> = tasks.iter().map(|task| task.work.scope()).collect();
     let tenants: BTreeSet<_> = scopes.iter().map(|scope| scope.tenant_id).collect();
     let tenants: Vec<_> = tenants.into_iter().collect();

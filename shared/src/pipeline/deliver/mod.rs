@@ -62,21 +62,14 @@ const LEASE_SPARE_SECONDS: u64 = 10;
 /// A receiver's failure is on record and its message is done. Repeating a message is safe: what is on record is not done again.
 pub async fn deliver(services: &Services, messages: Vec<Incoming>, deadline: Moment) -> Vec<String> {
     let Intake { tasks, mut failed } = intake::read(services, messages).await;
-    let known = match load::load(services, &tasks).await {
-        Ok(known) => known,
-        Err(error) => {
-            tracing::error!(%error, messages = tasks.len(), "nothing of the batch could be begun");
-            failed.extend(tasks.into_iter().map(|task| task.message_id));
-            return failed;
-        }
-    };
+    let (known, unread) = load::load(services, &tasks).await;
     let (writes, asked_writes) = Coalescer::new();
     let (wakes, asked_wakes) = Coalescer::new();
     let busy = Busy::default();
     let batch = Batch::new(services, writes, wakes, busy.clone(), deadline);
     let writing = serve(asked_writes, WRITES_MAX, busy.clone(), |writes| record(services.clone(), writes));
     let waking = serve(asked_wakes, MESSAGES_MAX, busy, |wakes| send(services.clone(), wakes));
-    let (ledger, (), ()) = futures::join!(carry_out(batch, &tasks, known), writing, waking);
+    let (ledger, (), ()) = futures::join!(carry_out(batch, &tasks, known, unread), writing, waking);
     failed.extend(ledger.failed(tasks));
     failed
 }
@@ -140,12 +133,16 @@ impl Working {
     }
 }
 
-async fn carry_out(batch: Batch, tasks: &[Task], known: Known) -> Ledger {
+async fn carry_out(batch: Batch, tasks: &[Task], known: Known, unread: BTreeSet<usize>) -> Ledger {
     let now = batch.services.clock.now();
     let mut ledger = Ledger::new(tasks.len());
     let mut working = Working { running: JoinSet::new(), messages: HashMap::new() };
     let mut dedup = BatchDedup::default();
     for (message, task) in tasks.iter().enumerate() {
+        if unread.contains(&message) {
+            ledger.failed[message] = true;
+            continue;
+        }
         let planned = guarded(&task.message_id, || {
             tracing::debug!(message_id = task.message_id, request_id = task.request_id, "planning");
             plan::plan(task, &known, now)

@@ -34,6 +34,17 @@ pub(super) struct Known {
     pub(super) events: HashMap<EventId, StoredEvent>,
 }
 
+impl Known {
+    /// Adds what is known besides.
+    pub(super) fn extend(&mut self, more: Self) {
+        let Self { endpoints, flows, deliveries, events } = more;
+        self.endpoints.extend(endpoints);
+        self.flows.extend(flows);
+        self.deliveries.extend(deliveries);
+        self.events.extend(events);
+    }
+}
+
 /// What is to be done for one message.
 #[derive(Debug, Default)]
 pub(super) struct Plan {

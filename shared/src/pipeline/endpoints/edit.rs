@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::CHANGE_TRIES_MAX;
+use super::{CHANGE_TRIES_MAX, before_try};
 use crate::aws_error::AwsError;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
@@ -30,6 +30,8 @@ pub enum Changed {
     Stale,
     /// Another endpoint has the uid.
     UidTaken,
+    /// All endpoints of the tenant together would be too large.
+    LimitReached,
     /// Two keys sign already.
     Overlapping,
     /// What is changed does not go with what stays; every field that is wrong.
@@ -140,7 +142,8 @@ pub(super) async fn carry_out(
     expected_version: Option<u64>,
     by: Option<KeyId>,
 ) -> Result<Changed, AwsError> {
-    for _ in 0..CHANGE_TRIES_MAX {
+    for attempt in 0..CHANGE_TRIES_MAX {
+        before_try(attempt).await;
         let Some(before) = services.store.endpoint(scope, id).await? else { return Ok(Changed::NotFound) };
         if expected_version.is_some_and(|expected| expected != before.version) {
             return Ok(Changed::Stale);
@@ -161,6 +164,7 @@ pub(super) async fn carry_out(
                 return Ok(Changed::Yes(Box::new(after)));
             }
             EndpointChanged::UidTaken => return Ok(Changed::UidTaken),
+            EndpointChanged::LimitReached => return Ok(Changed::LimitReached),
             EndpointChanged::Stale => {}
         }
     }
@@ -184,7 +188,7 @@ async fn apply(
             if after.status == EndpointStatus::Active {
                 after.disabled_reason = None;
             }
-            if let Err(clashes) = after.settings.check_headers() {
+            if let Err(clashes) = after.settings.check() {
                 return Ok(Applied::Refused(Changed::Contradictory(clashes)));
             }
             let other_kind = before.settings.signature.is_asymmetric() != after.settings.signature.is_asymmetric();
@@ -192,13 +196,15 @@ async fn apply(
                 return Ok(Applied::Write(None));
             }
             let mut document = document().await?;
+            let kept = document.clone();
             credential.apply_option(&mut document.credential);
             if other_kind {
                 // No key serves both kinds, so a change of kind is a change of key, without an overlap.
                 let secret = SigningSecret::generate(&after.settings.signature, random::bytes());
                 replace_key(after, &mut document, secret, None, now);
             }
-            Ok(Applied::Write(Some(document)))
+            // Secrets Manager takes about a hundred versions a day.
+            Ok(Applied::Write((document != kept).then_some(document)))
         }
         Edit::Replace(new) => {
             after.settings = new.settings.clone();

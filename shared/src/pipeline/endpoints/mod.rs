@@ -5,6 +5,10 @@
 
 mod edit;
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::aws_error::AwsError;
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Signing};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
@@ -25,7 +29,36 @@ use edit::Edit;
 /// After this time a secret without an endpoint is taken for a leftover, in seconds; making an endpoint takes at most the API's 29.
 const LEFTOVER_AFTER_SECONDS: i64 = 900;
 /// How often a change is tried again over somebody else's.
-const CHANGE_TRIES_MAX: u32 = 5;
+const CHANGE_TRIES_MAX: u32 = 12;
+/// The wait before the first of those tries, at most, in milliseconds; doubles with each up to half a second.
+const CHANGE_WAIT_MILLISECONDS: f64 = 10.0;
+
+/// Where the id of something new comes from: of a request that is repeated under an idempotency key, it is that of the first one.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// When the first request began.
+    pub at: Timestamp,
+    /// The same for every repeat.
+    pub entropy: [u8; 10],
+    /// Whether an earlier request may have made it.
+    pub is_repeat: bool,
+}
+
+impl Origin {
+    /// Of something that nobody has asked for before.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { at: now, entropy: random::bytes(), is_repeat: false }
+    }
+}
+
+/// Waits a little before a change is tried again, so that those who change one thing at once do not meet again.
+async fn before_try(attempt: u32) {
+    if attempt > 0 {
+        let longest = (CHANGE_WAIT_MILLISECONDS * 2_f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX))).min(500.0);
+        tokio::time::sleep(Duration::from_secs_f64(longest * random::unit_interval() / 1_000.0)).await;
+    }
+}
 
 /// What became of a create.
 #[derive(Debug)]
@@ -60,9 +93,16 @@ pub async fn create(
     scope: Scope,
     created_by: KeyId,
     new: &NewEndpoint,
+    origin: Origin,
 ) -> Result<Created, AwsError> {
     let now = services.clock.now();
-    let id = EndpointId::from_parts(now, random::bytes());
+    let id = EndpointId::from_parts(origin.at, origin.entropy);
+    if origin.is_repeat
+        && let Some(endpoint) = services.store.endpoint(scope, id).await?
+    {
+        let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
+        return Ok(Created::Yes(Box::new(endpoint), document.current.clone()));
+    }
     let secret =
         new.secret.clone().unwrap_or_else(|| SigningSecret::generate(&new.settings.signature, random::bytes()));
     let leftover = Removal::Secret { endpoint_id: id, scope };
@@ -112,12 +152,14 @@ pub async fn put(
     expected_version: Option<u64>,
     by: KeyId,
 ) -> Result<Put, AwsError> {
-    for _ in 0..CHANGE_TRIES_MAX {
+    for attempt in 0..CHANGE_TRIES_MAX {
+        before_try(attempt).await;
         if let Some(id) = services.store.endpoint_id_of_uid(scope, uid).await? {
             let edit = Edit::Replace(new);
             match edit::carry_out(services, scope, id, &edit, expected_version, Some(by)).await? {
                 Changed::Yes(endpoint) => return Ok(Put::Replaced(endpoint)),
                 Changed::Stale => return Ok(Put::Stale),
+                Changed::LimitReached => return Ok(Put::LimitReached),
                 // Deleted or renamed in between: look again.
                 Changed::Already(_)
                 | Changed::NotFound
@@ -130,7 +172,7 @@ pub async fn put(
         if expected_version.is_some() {
             return Ok(Put::Stale);
         }
-        match create(services, scope, by, new).await? {
+        match create(services, scope, by, new, Origin::new(services.clock.now())).await? {
             Created::Yes(endpoint, secret) => return Ok(Put::Created(endpoint, secret)),
             Created::LimitReached => return Ok(Put::LimitReached),
             Created::UidTaken => {}
@@ -159,7 +201,8 @@ pub async fn change(
 /// # Errors
 /// When AWS does not answer.
 pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result<bool, AwsError> {
-    for _ in 0..CHANGE_TRIES_MAX {
+    for attempt in 0..CHANGE_TRIES_MAX {
+        before_try(attempt).await;
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(false) };
         let now = services.clock.now();
         if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Yes {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::expressions::{Settled, names_of, replaced_health, settled, with_news};
 use super::{Flow, Lease, Released, Touch, new_token};
 use crate::aws_error::AwsError;
-use crate::domain::backlog::{last_look_at, look_at, sweep_at};
+use crate::domain::backlog::{INDEX_LAG_SECONDS, last_look_at, look_at, look_once_more_at, sweep_at};
 use crate::domain::health::Health;
 use crate::domain::id::EndpointId;
 use crate::domain::tenant::Scope;
@@ -17,6 +17,15 @@ use crate::store::{Store, key_item, keys, number, text};
 /// How long a flow is kept of an endpoint that fails and gets nothing any more, in seconds: longer than the longest time after which one is disabled.
 const IDLE_FLOW_SECONDS: i64 = 60 * 86_400;
 
+/// What a note of an endpoint's health says about its failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// If it fails, it still does.
+    GoesOn,
+    /// It has just taken something.
+    IsOver,
+}
+
 impl Store {
     /// Asks for a look at a backlog, unless one is to be had by then anyway. The token of the wake that is to be sent, if it was news. Repeating is safe.
     ///
@@ -25,8 +34,8 @@ impl Store {
     pub async fn touch_flow(&self, touch: &Touch, now: Timestamp) -> Result<Option<String>, AwsError> {
         let token = new_token();
         let at = look_at(touch.at, now);
-        let mut set = "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, wakes_lost = :zero, \
-            GSI1PK = :index, GSI1SK = :look"
+        let mut set = "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, touched_at = :now, \
+            wakes_lost = :zero, GSI1PK = :index, GSI1SK = :look"
             .to_owned();
         let (news, update) = with_news(self.update_flow(touch.endpoint_id), touch.health.unwrap_or_default());
         set.push_str(&news);
@@ -37,19 +46,35 @@ impl Store {
             .expression_attribute_values(":at", number(at.as_millisecond()))
             .expression_attribute_values(":token", text(&token))
             .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":now", number(now.as_millisecond()))
             .expression_attribute_values(":look", text(keys::sweep_sort(sweep_at(at, now, 0))));
         match settled(update.send().await)? {
             Settled::Done => Ok(Some(token)),
             // It was written, and the answer got lost.
             Settled::Refused(Some(flow)) if flow.token.as_ref() == Some(&token) => Ok(Some(token)),
             Settled::Refused(flow) => {
+                let is_imminent = |at: Timestamp| at <= plus_seconds(now, INDEX_LAG_SECONDS);
+                if flow.as_ref().and_then(|flow| flow.next_at).is_some_and(is_imminent) {
+                    // That look may come before the index shows what it was asked for.
+                    self.note_touch(touch.endpoint_id, now).await?;
+                }
                 let noted = flow.map(|flow| flow.health).unwrap_or_default();
-                if let Some(news) = touch.health.filter(|news| adds(*news, noted)) {
-                    self.note_health(touch.endpoint_id, touch.scope, news, now).await?;
+                if let Some(news) = touch.health.filter(|news| news.adds_to(noted)) {
+                    self.note_health(touch.endpoint_id, touch.scope, news, Failing::GoesOn, now).await?;
                 }
                 Ok(None)
             }
         }
+    }
+
+    /// Notes that a look has been asked for that is about to be had.
+    async fn note_touch(&self, id: EndpointId, now: Timestamp) -> Result<(), AwsError> {
+        let update = self
+            .update_flow(id)
+            .update_expression("SET touched_at = :now")
+            .condition_expression("attribute_exists(PK)")
+            .expression_attribute_values(":now", number(now.as_millisecond()));
+        settled(update.send().await).map(|_| ())
     }
 
     /// Notes that an endpoint is failing or slow, beside what is noted already. Repeating is safe.
@@ -61,9 +86,13 @@ impl Store {
         id: EndpointId,
         scope: Scope,
         news: Health,
+        failing: Failing,
         now: Timestamp,
     ) -> Result<(), AwsError> {
-        let (set, update) = with_news(self.update_flow(id), news);
+        let (mut set, update) = with_news(self.update_flow(id), news);
+        if failing == Failing::IsOver {
+            set.push_str(" REMOVE failing_since, probes_failed");
+        }
         // Without anything that waits the flow has no look of its own; the sweeper's last look settles it.
         let update = names_of(update, id, scope)
             .update_expression(format!(
@@ -88,9 +117,32 @@ impl Store {
 
     /// Ends a drain's lease, notes how the endpoint is doing, and sets the next look: at `next_at`, or none where nothing waits.
     ///
+    /// `read_at` is when the drain read the index last: if somebody has asked for a look so shortly before that the index may not have shown what for, the next
+    /// one is not far away.
+    ///
     /// # Errors
     /// When DynamoDB does not answer. The lease ends by itself, and the sweeper goes on from there.
     pub async fn release_flow(
+        &self,
+        flow: &Flow,
+        lease: &Lease,
+        health: Health,
+        next_at: Option<Timestamp>,
+        read_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Released, AwsError> {
+        let once_more_at = look_once_more_at(now);
+        if next_at.is_some_and(|at| at > once_more_at) {
+            let seen = plus_seconds(read_at, -INDEX_LAG_SECONDS);
+            let current: Option<Flow> = self.get(&keys::flow(flow.endpoint_id), true).await?;
+            if current.and_then(|flow| flow.touched_at).is_some_and(|at| at > seen) {
+                return self.release_until(flow, lease, health, Some(once_more_at), now).await;
+            }
+        }
+        self.release_until(flow, lease, health, next_at, now).await
+    }
+
+    async fn release_until(
         &self,
         flow: &Flow,
         lease: &Lease,
@@ -189,9 +241,4 @@ impl Store {
             .return_consumed_capacity(ReturnConsumedCapacity::Total)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
-}
-
-/// Whether there is something in `news` that is not noted.
-fn adds(news: Health, noted: Health) -> bool {
-    (news.slow && !noted.slow) || (news.failing_since.is_some() && noted.failing_since.is_none())
 }

@@ -11,9 +11,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+pub use changes::Failing;
+
 use super::batch::{Condition, Write};
 use super::items::TenantItem;
-use super::keys::{self, INDEX_PK, INDEX_SK};
+use super::keys::{self, INDEX_PK, INDEX_SK, Key};
 use super::{Item, Store, from_item, number, text};
 use crate::aws_error::AwsError;
 use crate::domain::backlog::{Looked, sweep_at};
@@ -48,6 +50,9 @@ pub struct Flow {
     /// Until when.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub lease_until: Option<Timestamp>,
+    /// When somebody asked for a look last.
+    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
+    pub touched_at: Option<Timestamp>,
     /// How many wakes have got lost in a row.
     #[serde(default)]
     pub wakes_lost: u32,
@@ -130,8 +135,15 @@ impl Store {
                 found.insert(*id, from_item(item)?);
             }
         }
-        let flows = items.into_values().map(|item| from_item::<Flow>(item).map(|flow| (flow.endpoint_id, flow)));
-        Ok((found, flows.collect::<Result<_, _>>()?))
+        let read = |(key, item): (Key, Item)| match from_item::<Flow>(item) {
+            Ok(flow) => Some((flow.endpoint_id, flow)),
+            // Its endpoint alone is as if it had none: new events go to it at once, and what waits waits until this is mended.
+            Err(error) => {
+                tracing::error!(%error, key = key.pk, "a flow cannot be read");
+                None
+            }
+        };
+        Ok((found, items.into_iter().filter_map(read).collect()))
     }
 
     /// Reads the flows that there are of these endpoints.

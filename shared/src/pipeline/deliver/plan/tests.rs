@@ -37,6 +37,7 @@ fn flow(endpoint: &Endpoint, health: Health) -> (EndpointId, Flow) {
         health,
         next_at: None,
         sweep_at: None,
+        touched_at: None,
         token: None,
         lease: None,
         lease_until: None,
