@@ -241,3 +241,18 @@ async fn keys_are_listed_and_deleted_however_many_portal_sessions_there_were() {
     let path = format!("{tenant}/keys/{}", key["id"].as_str().unwrap());
     world.root.delete(&path).await.expect(204);
 }
+
+#[tokio::test]
+async fn endpoint_whose_secret_is_gone_fails_its_deliveries_on_their_schedule_and_no_others() {
+    let world = World::start().await;
+    let schedule = json!({ "retry": { "max_attempts": 3, "schedule_seconds": [5] } });
+    let endpoint = world.endpoint("/a", schedule).await;
+    world.endpoint("/b", json!({})).await;
+    world.remove_secret(&endpoint).await;
+    let event = world.send("a", json!({})).await;
+    world.run(600).await;
+    let delivery = world.delivery(&endpoint, &event).await;
+    assert_eq!((&delivery["status"], delivery["attempts"].as_array().unwrap().len()), (&json!("failed"), 3));
+    assert!(delivery["attempts"][0]["error"].as_str().unwrap().starts_with("secret_unreadable: "), "{delivery}");
+    assert_eq!((world.receiver.got("/a").len(), world.receiver.got("/b").len()), (0, 1));
+}

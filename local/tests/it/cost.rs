@@ -238,3 +238,20 @@ async fn delivered_event_takes_what_the_cost_page_says() {
         assert!(page.contains(&row), "the page does not have {row}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivery_that_fails_to_the_end_takes_what_the_cost_page_says() {
+    let world = World::start().await;
+    let body = "x".repeat(1_024);
+    world.receiver.reply("/a", [Reply::Full(500, "x-a", "1".to_owned(), body)]);
+    world.endpoint("/a", json!({})).await;
+    let _ = world.aws.calls().take();
+    world.send("a", json!({})).await;
+    world.run(2 * 86_400).await;
+    assert_eq!(world.receiver.got("/a").len(), 8);
+    let calls = world.aws.calls().take();
+    let writes = calls.iter().filter(|call| ["BatchExecuteStatement", "UpdateItem"].contains(&call.operation.as_str()));
+    let units: f64 = writes.filter_map(|call| call.consumed_capacity).sum();
+    let row = format!("takes {units:.0} write units together");
+    assert!(include_str!("../../../docs/costs.md").contains(&row), "the page does not say: {row}");
+}

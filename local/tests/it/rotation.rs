@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use http::StatusCode;
+use local::aws::{Fault, FaultRule, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -112,4 +113,53 @@ async fn tenant_that_shows_secrets_once_does_not_show_them_again() {
     world.advance_seconds(6);
     world.api.get(&path).await.expect_error(StatusCode::FORBIDDEN, "FORBIDDEN");
     rotate(&world, &id, json!({})).await.expect(200);
+}
+
+#[tokio::test]
+async fn key_that_is_rotated_out_is_in_no_labelled_version_two_minutes_after_its_time() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({})).await;
+    let path = format!("/v1/endpoints/{id}");
+    let first = world.api.get(&format!("{path}/secret")).await.expect(200)["secret"].as_str().unwrap().to_owned();
+    rotate(&world, &id, json!({ "overlap_seconds": 3_600 })).await.expect(200);
+    assert!(world.labelled_secrets(&id).await.iter().any(|text| text.contains(&first)));
+    world.run(3_600 + 120).await;
+    assert!(world.labelled_secrets(&id).await.iter().all(|text| !text.contains(&first)));
+    let second = world.api.get(&format!("{path}/secret")).await.expect(200)["secret"].as_str().unwrap().to_owned();
+    rotate(&world, &id, json!({ "overlap_seconds": 0 })).await.expect(200);
+    assert!(world.labelled_secrets(&id).await.iter().all(|text| !text.contains(&second)));
+}
+
+#[tokio::test]
+async fn labels_that_could_not_be_moved_are_moved_by_the_sweeper() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "authorization": { "type": "bearer", "token": "first-token" } })).await;
+    let fails = FaultRule::once(Service::SecretsManager, "UpdateSecretVersionStage", Fault::Unavailable);
+    world.aws.faults().inject(FaultRule { times: u32::MAX, ..fails });
+    let change = json!({ "authorization": { "type": "bearer", "token": "second-token" } });
+    world.api.patch(&format!("/v1/endpoints/{id}"), change).await.expect(200);
+    world.aws.faults().clear();
+    assert!(world.labelled_secrets(&id).await.iter().any(|text| text.contains("first-token")));
+    world.run(180).await;
+    assert!(world.labelled_secrets(&id).await.iter().all(|text| !text.contains("first-token")));
+    assert_eq!(signatures(&world, "/a").await, 1);
+    assert_eq!(world.receiver.got("/a")[0].header("authorization"), "Bearer second-token");
+}
+
+#[tokio::test]
+async fn change_that_changes_nothing_or_is_refused_makes_no_version_that_stays() {
+    let world = World::start().await;
+    world.endpoint("/b", json!({ "uid": "taken" })).await;
+    let id = world.endpoint("/a", json!({ "authorization": { "type": "bearer", "token": "first-token" } })).await;
+    let path = format!("/v1/endpoints/{id}");
+    let _ = world.aws.calls().take();
+    for _ in 0..3 {
+        let same = json!({ "authorization": { "type": "bearer", "token": "first-token" } });
+        world.api.patch(&path, same).await.expect(200);
+    }
+    assert!(world.aws.calls().take().iter().all(|call| call.operation != "PutSecretValue"));
+    let refused = json!({ "uid": "taken", "authorization": { "type": "bearer", "token": "second-token" } });
+    world.api.patch(&path, refused).await.expect_error(StatusCode::CONFLICT, "CONFLICT");
+    let labelled = world.labelled_secrets(&id).await;
+    assert!(labelled.len() == 1 && labelled[0].contains("first-token"), "{}", labelled.len());
 }

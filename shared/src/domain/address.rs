@@ -47,6 +47,7 @@ impl AddressPolicy {
         let permitted = match url.host() {
             Some(Host::Ipv4(address)) => self.permits(address.into()),
             Some(Host::Ipv6(address)) => self.permits(address.into()),
+            Some(Host::Domain(name)) if name.trim_matches('.').is_empty() => false,
             Some(Host::Domain(name)) => self.permits_name(name),
             None => false,
         };

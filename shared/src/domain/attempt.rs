@@ -44,6 +44,8 @@ pub enum Outcome {
     ResponseInvalid,
     /// The endpoint's payload fields make a body that is too large; no request was made, and none will be.
     PayloadTooLarge,
+    /// The signing secret is gone or cannot be decrypted; no request was made.
+    SecretUnreadable,
 }
 
 impl Outcome {
@@ -59,6 +61,7 @@ impl Outcome {
             Self::TlsError => "tls_error",
             Self::ResponseInvalid => "response_invalid",
             Self::PayloadTooLarge => "payload_too_large",
+            Self::SecretUnreadable => "secret_unreadable",
         }
     }
 }
@@ -165,9 +168,19 @@ impl AttemptOutcome {
     /// Of a request that cannot be made, now or later, because its body would be too large.
     #[must_use]
     pub fn payload_too_large(error: PayloadTooLarge, trigger: Trigger, at: Timestamp) -> Self {
-        let failure = Failure { outcome: Outcome::PayloadTooLarge, message: error.to_string() };
-        let outcome = classify(SendResult { result: Err(failure), duration_ms: 0 }, trigger, at, at);
-        Self { is_final: true, ..outcome }
+        Self { is_final: true, ..Self::without_request(Outcome::PayloadTooLarge, error.to_string(), trigger, at) }
+    }
+
+    /// Of a request that could not be made, because there is no signing secret that can be read. It fails like any other attempt: tried again on the schedule,
+    /// and no longer than that.
+    #[must_use]
+    pub fn secret_unreadable(trigger: Trigger, at: Timestamp) -> Self {
+        let message = "the endpoint's signing secret cannot be read; nothing was sent".to_owned();
+        Self::without_request(Outcome::SecretUnreadable, message, trigger, at)
+    }
+
+    fn without_request(outcome: Outcome, message: String, trigger: Trigger, at: Timestamp) -> Self {
+        classify(SendResult { result: Err(Failure { outcome, message }), duration_ms: 0 }, trigger, at, at)
     }
 
     /// Of a request that was given up after `seconds`, before the endpoint's own time limit was over: it goes on record and counts for nothing.
@@ -233,8 +246,13 @@ pub fn classify(sent: SendResult, trigger: Trigger, at: Timestamp, now: Timestam
 /// The kept part of a response body: valid UTF-8, control characters but line breaks and tabs replaced.
 #[must_use]
 pub fn printable_body(bytes: &[u8]) -> String {
+    // What was cut off within a character ends before it.
+    let whole = match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+        _ => bytes,
+    };
     let mut kept = String::new();
-    for character in String::from_utf8_lossy(bytes).chars() {
+    for character in String::from_utf8_lossy(whole).chars() {
         let shown = match character {
             '\n' | '\t' => character,
             '\r' => continue,
@@ -296,6 +314,7 @@ mod tests {
     #[test]
     fn kept_body_is_printable_and_bounded() {
         assert_eq!(printable_body(b"ok\r\n\x00\xff"), "ok\n\u{fffd}\u{fffd}");
+        assert_eq!(printable_body(&"aä€🦀".as_bytes()[..8]), "aä€");
         let kept = printable_body("ä".repeat(2_000).as_bytes());
         assert_eq!(kept.len(), RESPONSE_KEPT_BYTES_MAX);
     }

@@ -303,8 +303,11 @@ async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsEr
         }
         Removal::PreviousKey { endpoint_id, scope } => {
             expire_previous(services, scope, endpoint_id).await?;
-            let endpoint = services.store.endpoint(scope, endpoint_id).await?;
-            match endpoint.and_then(|endpoint| endpoint.signing.previous_expires_at) {
+            let Some(endpoint) = services.store.endpoint(scope, endpoint_id).await? else {
+                return services.store.forget_removal(removal).await.map(|()| false);
+            };
+            services.secrets.retire_previous(scope, endpoint_id, &endpoint.signing.secret_version).await?;
+            match endpoint.signing.previous_expires_at {
                 // Another rotation has begun since.
                 Some(until) => services.store.note_removal(removal, until).await.map(|()| false),
                 None => services.store.forget_removal(removal).await.map(|()| true),

@@ -117,11 +117,41 @@ mod tests {
     use super::*;
     use crate::domain::tenant::Mode;
     use jiff::Timestamp;
+    use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
 
     fn scope() -> Scope {
         Scope { tenant_id: TenantId::from_parts(NOW, [1; 10]), mode: Mode::Test }
+    }
+
+    proptest! {
+        /// What the API accepts, deliver can read.
+        #[test]
+        fn any_event_that_the_api_accepts_is_read_from_its_message(
+            year in 1960_i32..=9999,
+            offset in "[+-](0[0-9]|1[0-9]|2[0-3]):[0-5][0-9]|Z",
+            names in prop::collection::vec("[a-zA-Z0-9_]{1,12}", 1..5),
+            channels in prop::collection::vec("[a-zA-Z0-9._-]{1,20}", 0..4),
+            text in any::<String>(),
+            number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,5})?",
+            depth in 0_usize..110,
+        ) {
+            let nested = format!("{}{number}{}", "[".repeat(depth), "]".repeat(depth));
+            let body = format!(
+                r#"{{"type":"{}","timestamp":"{year:04}-01-01T00:30:00{offset}","channels":{},"data":{{"t":{},"n":{nested}}}}}"#,
+                names.join("."),
+                serde_json::to_string(&channels).unwrap(),
+                serde_json::to_string(&text).unwrap(),
+            );
+            if let Ok(event) = NewEvent::from_body(body.as_bytes()) {
+                let event_id = EventId::from_parts(NOW, [2; 10]);
+                let message = EventMessage { event_id, scope: scope(), event, request_id: None, resend: false };
+                let (_, read) = NewEvent::from_message(message.body().as_bytes()).unwrap();
+                prop_assert_eq!(read.data.get(), message.event.data.get());
+                prop_assert_eq!((read.timestamp, read.channels), (message.event.timestamp, message.event.channels));
+            }
+        }
     }
 
     #[test]

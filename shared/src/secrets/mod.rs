@@ -33,6 +33,11 @@ type RootKeyHash = Option<(Timestamp, [u8; 32])>;
 /// A document that is being read, for whoever else wants it meanwhile.
 type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
+/// The label of the version that was written last.
+const CURRENT: &str = "AWSCURRENT";
+/// The label that Secrets Manager gives to the version before it, of itself.
+const PREVIOUS: &str = "AWSPREVIOUS";
+
 /// The secrets of this stack and the client that reaches them. Clones share what is cached.
 #[derive(Clone)]
 pub struct Secrets {
@@ -120,6 +125,67 @@ impl Secrets {
             .await
             .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
         self.remember(endpoint_id, answer.version_id, document, OPERATION)
+    }
+
+    /// Has a version that is no longer current leave its label, so that what was in it is in no labelled version. Repeating is safe.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn retire(&self, scope: Scope, endpoint_id: EndpointId, version: &str) -> Result<(), AwsError> {
+        self.move_stage(scope, endpoint_id, PREVIOUS, None, version).await
+    }
+
+    /// The same, whichever version it is that is labelled as the previous one, unless it is `current`. Repeating is safe.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn retire_previous(&self, scope: Scope, endpoint_id: EndpointId, current: &str) -> Result<(), AwsError> {
+        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_stage(PREVIOUS);
+        let previous = match get.send().await {
+            Ok(answer) => answer.version_id,
+            Err(error) if error.code() == Some("ResourceNotFoundException") => None,
+            Err(error) => return Err(AwsError::from_sdk("secretsmanager:GetSecretValue", &error)),
+        };
+        match previous.filter(|version| version != current) {
+            Some(version) => self.retire(scope, endpoint_id, &version).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a replacement back that no endpoint names: `current` is labelled so again, and `replacement` not at all. Repeating is safe.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn take_back(
+        &self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        replacement: &str,
+        current: &str,
+    ) -> Result<(), AwsError> {
+        self.move_stage(scope, endpoint_id, CURRENT, Some(current), replacement).await?;
+        self.retire(scope, endpoint_id, replacement).await
+    }
+
+    async fn move_stage(
+        &self,
+        scope: Scope,
+        endpoint_id: EndpointId,
+        stage: &str,
+        to: Option<&str>,
+        from: &str,
+    ) -> Result<(), AwsError> {
+        let update = self.client.update_secret_version_stage().secret_id(self.name(scope, endpoint_id));
+        let update = update.version_stage(stage).remove_from_version_id(from);
+        let moved = update.set_move_to_version_id(to.map(str::to_owned)).send().await;
+        match moved {
+            Ok(_) => Ok(()),
+            // It does not have the label, or there is no such secret any more.
+            Err(error) if matches!(error.code(), Some("InvalidParameterException" | "ResourceNotFoundException")) => {
+                Ok(())
+            }
+            Err(error) => Err(AwsError::from_sdk("secretsmanager:UpdateSecretVersionStage", &error)),
+        }
     }
 
     /// The document of an endpoint in the version that its item names: from the cache, or with one call, however many ask for it at once.

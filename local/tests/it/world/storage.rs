@@ -134,6 +134,26 @@ impl World {
         texts
     }
 
+    /// The documents of an endpoint's secret in every version that has a label.
+    pub(crate) async fn labelled_secrets(&self, endpoint: &str) -> Vec<String> {
+        let client = aws_sdk_secretsmanager::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
+        let name = format!("{}/{}/live/{endpoint}", self.services.config.secrets_prefix, self.demo.tenant_id);
+        let versions = client.list_secret_version_ids().secret_id(&name).send().await.unwrap().versions;
+        let mut texts = Vec::new();
+        for version in versions.unwrap_or_default().iter().filter(|version| !version.version_stages().is_empty()) {
+            let get = client.get_secret_value().secret_id(&name).set_version_id(version.version_id.clone());
+            texts.extend(get.send().await.unwrap().secret_string);
+        }
+        texts
+    }
+
+    /// Removes an endpoint's secret, as somebody may by hand.
+    pub(crate) async fn remove_secret(&self, endpoint: &str) {
+        let client = aws_sdk_secretsmanager::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);
+        let name = format!("{}/{}/live/{endpoint}", self.services.config.secrets_prefix, self.demo.tenant_id);
+        client.delete_secret().secret_id(name).force_delete_without_recovery(true).send().await.unwrap();
+    }
+
     /// The operator's key.
     pub(crate) async fn root_key(&self) -> String {
         let client = aws_sdk_secretsmanager::Client::new(&sdk_config(self.aws.endpoint_url(), "deployer").await);

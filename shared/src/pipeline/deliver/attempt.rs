@@ -38,14 +38,21 @@ pub(super) struct Made {
 /// Makes a request. A receiver's failure is an outcome.
 ///
 /// # Errors
-/// When the signing secret cannot be read; then no request was made.
+/// When Secrets Manager does not answer; then no request was made.
 pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Made, AwsError> {
     let Request { event, endpoint, payload_fields, trigger, .. } = request;
-    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
+    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await;
     let at = services.clock.now();
-    let outcome = match WebhookRequest::new(endpoint, payload_fields, &secrets, event, at) {
-        Ok(webhook) => send(services, webhook, &request, at).await,
-        Err(error) => AttemptOutcome::payload_too_large(error, trigger, at),
+    let outcome = match secrets {
+        Ok(secrets) => match WebhookRequest::new(endpoint, payload_fields, &secrets, event, at) {
+            Ok(webhook) => send(services, webhook, &request, at).await,
+            Err(error) => AttemptOutcome::payload_too_large(error, trigger, at),
+        },
+        Err(error) if error.retryable => return Err(error),
+        Err(error) => {
+            tracing::error!(%error, endpoint_id = %endpoint.id, "a signing secret is not to be had");
+            AttemptOutcome::secret_unreadable(trigger, at)
+        }
     };
     let ended_at = services.clock.now();
     measure(services, &request, &outcome);

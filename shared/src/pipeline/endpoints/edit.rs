@@ -16,6 +16,10 @@ use crate::random;
 use crate::services::Services;
 use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
 use crate::store::endpoints::EndpointChanged;
+use crate::store::removals::Removal;
+
+/// When the labels of a secret's versions are set right, where that could not be done at once, in seconds.
+const LABELS_AGAIN_SECONDS: i64 = 60;
 
 /// What became of a change.
 #[derive(Debug)]
@@ -158,7 +162,9 @@ pub(super) async fn carry_out(
                 after.signing.secret_version = services.secrets.replace(scope, id, document).await?;
             }
         }
-        match services.store.update_endpoint(&before, &after).await? {
+        let changed = services.store.update_endpoint(&before, &after).await?;
+        settle_secret(services, &before, &after, changed).await;
+        match changed {
             EndpointChanged::Yes => {
                 super::settle_flow(services, &before, Some(&after)).await;
                 return Ok(Changed::Yes(Box::new(after)));
@@ -169,6 +175,28 @@ pub(super) async fn carry_out(
         }
     }
     Ok(Changed::Stale)
+}
+
+/// Has the labels of a secret's versions follow a change: what was current is labelled no more, or what would have been is not.
+async fn settle_secret(services: &Services, before: &Endpoint, after: &Endpoint, changed: EndpointChanged) {
+    let (scope, id, secrets) = (before.scope, before.id, &services.secrets);
+    let (old, new) = (&before.signing.secret_version, &after.signing.secret_version);
+    if old == new {
+        return;
+    }
+    let settled = match changed {
+        EndpointChanged::Yes => secrets.retire(scope, id, old).await,
+        _ => secrets.take_back(scope, id, new, old).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
+        let removal = Removal::PreviousKey { endpoint_id: id, scope };
+        let at = plus_seconds(services.clock.now(), LABELS_AGAIN_SECONDS);
+        let at = after.signing.previous_expires_at.map_or(at, |expires_at| expires_at.min(at));
+        if let Err(error) = services.store.note_removal(removal, at).await {
+            tracing::error!(%error, endpoint_id = %id, "an old version of a secret stays labelled until the next change");
+        }
+    }
 }
 
 async fn apply(
