@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use local::stack::{Stack, StackOptions};
-use shared::telemetry::log_text_to_stderr;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs Outhook on this machine: API, delivery, sweeper, a receiver to try it on, and the AWS services they need.
@@ -41,7 +40,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    log_text_to_stderr(args.log.as_deref());
+    let _lines = local::log::to_stderr(args.log.as_deref());
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use axum::Router;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::pipeline::sweep::recover;
 use shared::services::Services;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -24,6 +24,7 @@ use crate::poller::Poller;
 use crate::provision::provision;
 use crate::receiver::Receiver;
 use crate::roles::roles;
+use crate::serve::{listen, serve};
 use crate::template::{TEMPLATE, Template};
 
 /// The sweeper's period, in seconds, as the template's schedule has it.
@@ -79,6 +80,7 @@ impl Stack {
             open: options.open,
             data: options.data,
             clock: clock.clone(),
+            keeps_calls: false,
         })
         .await?;
         // Whoever had received messages before this start died with the process.
@@ -97,7 +99,7 @@ impl Stack {
         let demo = Demo::find_or_make(&api, &secrets).await?;
         let root_key = secrets.get_secret_value().secret_id(&config.root_key_secret_name).send().await?;
         let root_key = root_key.secret_string.unwrap_or_default();
-        let api_url = serve(&mut running, options.api, api::router(api), &stopped).await?;
+        let api_url = begin_serving(&mut running, options.api, api::router(api), &stopped).await?;
 
         for source in template.queue_sources()? {
             let services = function(&template, &source.function, &clock, &url).await?;
@@ -108,7 +110,7 @@ impl Stack {
         running.spawn(tick(function(&template, "SweepFunction", &clock, &url).await?, stopped.clone()));
 
         let receiver = Receiver::new(clock, secrets, config.secrets_prefix.clone());
-        let receiver_url = serve(&mut running, options.receiver, receiver.router(), &stopped).await?;
+        let receiver_url = begin_serving(&mut running, options.receiver, receiver.router(), &stopped).await?;
         Ok(Self { aws, api_url, receiver_url, root_key, demo, config, stop, running })
     }
 
@@ -141,25 +143,15 @@ pub async fn function(
     Ok(Services::new(config, clock.clone(), &sdk_config(aws_endpoint_url, name).await)?)
 }
 
-async fn serve(
+async fn begin_serving(
     running: &mut JoinSet<()>,
     address: SocketAddr,
     router: Router,
     stopped: &watch::Receiver<bool>,
 ) -> Result<String, StartError> {
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let url = url_of(listener.local_addr()?);
-    let mut stopped = stopped.clone();
-    running.spawn(async move {
-        let until_stopped = async move {
-            // Fails only when the sender is gone, which means the same.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        };
-        let serving = axum::serve(listener, router).with_graceful_shutdown(until_stopped);
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "a server ended");
-        }
-    });
+    running.spawn(serve(listener, TowerToHyperService::new(router), stopped.clone()));
     Ok(url)
 }
 

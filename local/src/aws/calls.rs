@@ -41,12 +41,17 @@ pub struct Call {
 }
 
 /// The latest calls, at most [`CALLS_KEPT_MAX`], in the order in which they were answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CallLog {
+    is_kept: bool,
     calls: Mutex<VecDeque<Call>>,
 }
 
 impl CallLog {
+    pub(super) fn new(is_kept: bool) -> Self {
+        Self { is_kept, calls: Mutex::default() }
+    }
+
     /// All calls since the last `take`, oldest first; the log is empty afterwards.
     #[must_use]
     pub fn take(&self) -> Vec<Call> {
@@ -61,6 +66,9 @@ impl CallLog {
     }
 
     pub(super) fn add(&self, call: Call) {
+        if !self.is_kept {
+            return;
+        }
         let mut calls = lock(&self.calls);
         if calls.len() == CALLS_KEPT_MAX {
             calls.pop_front();

@@ -3,21 +3,15 @@
 //! It sits on hyper itself and not on axum, because a fault must be able to close a connection without an answer.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::calls::{self, Call, CallLog};
 use super::dynamodb::DynamoDb;
@@ -28,15 +22,10 @@ use super::protocol::{self, Answer, AwsError, Service};
 use super::roles::{self, Roles};
 use super::secrets::Secrets;
 use super::sqs::Sqs;
+use crate::serve;
 
 /// The largest request body: DynamoDB takes 16 MB, and 1 MiB of SQS message grows when JSON escapes it.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Connections that may wait for their turn to be accepted.
-const BACKLOG: u32 = 1_024;
-
-/// How long requests in hand may hold up a shutdown.
-const SHUTDOWN_SECONDS_MAX: Duration = Duration::from_secs(5);
 
 /// What GET answers.
 const HEALTH: &str = "outhook: DynamoDB, SQS and Secrets Manager are here\n";
@@ -154,56 +143,11 @@ impl Front {
     }
 }
 
-/// Opens the port.
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart on the same port must not wait for old connections to be forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Accepts connections until `stopped`, then lets the requests in hand finish.
+/// Serves until `stopped`.
 pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    let mut stop = stopped.clone();
-    loop {
-        tokio::select! {
-            () = told_to_stop(&mut stop) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&front), stopped.clone()));
-                }
-                // Out of file descriptors, mostly; give others the time to close some.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            },
-        }
-    }
-    drop(listener);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(SHUTDOWN_SECONDS_MAX, finish).await;
-    connections.shutdown().await;
-}
-
-/// Returns when the services are shut down or dropped.
-pub(super) async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-async fn connection(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let front = Arc::clone(&front);
         async move { front.answer(request).await.map(|answer| answer.map(Full::new)) }
     });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // Errors here are clients that went away and faults that close the connection.
-        _ = connection.as_mut() => return,
-        () = told_to_stop(&mut stopped) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    serve::serve(listener, service, stopped).await;
 }

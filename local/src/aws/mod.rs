@@ -41,6 +41,7 @@ use self::front::Front;
 use self::journal::Journal;
 use self::secrets::Secrets;
 use self::sqs::Sqs;
+use crate::serve;
 
 pub use self::calls::{CALLS_KEPT_MAX, Call, CallLog};
 pub use self::faults::{Fault, FaultRule, Faults};
@@ -67,6 +68,8 @@ pub struct AwsOptions {
     pub data: Option<PathBuf>,
     /// The time of SQS and Secrets Manager. (DynamoDB has no use for it.)
     pub clock: Clock,
+    /// Whether calls are kept for [`Aws::calls`], which takes memory.
+    pub keeps_calls: bool,
 }
 
 /// The running services. Dropping it closes everything without waiting; [`Aws::shutdown`] does it in good order.
@@ -113,6 +116,9 @@ pub enum AwsStartError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// Of the two files of a data directory one is there without the other.
+    #[error("the data directory has half of what it should: {} is missing. Put it back, or begin with another directory", .0.display())]
+    Half(PathBuf),
     /// The file of queues and secrets holds something that this version cannot read.
     #[error("the data file holds a record that this version cannot read: {0}")]
     Unreadable(String),
@@ -137,10 +143,11 @@ impl Aws {
             return Err(AwsStartError::NotLoopback(options.listen));
         }
         let listen_error = |source| AwsStartError::Listen { address: options.listen, source };
-        let listener = front::listen(options.listen).map_err(listen_error)?;
+        let listener = serve::listen(options.listen).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
 
         let held = options.data.as_deref().map(hold).transpose()?;
+        let is_known = options.data.as_deref().map(both_files).transpose()?.unwrap_or(false);
         let (journal, records) = match (&options.data, &held) {
             (Some(data), Some(held)) => {
                 let path = data.join(JOURNAL_FILE);
@@ -166,6 +173,10 @@ impl Aws {
         let sqs = sqs.map_err(unreadable)?;
         let secrets = Secrets::load(options.clock, Arc::clone(&journal), &records).map_err(unreadable)?;
         let dynamodb_file = options.data.map(|data| data.join(DYNAMODB_FILE));
+        if let Some(missing) = dynamodb_file.as_ref().filter(|file| !is_known && !records.is_empty() && !file.exists())
+        {
+            return Err(AwsStartError::Half(missing.clone()));
+        }
         let dynamodb = DynamoDb::start(dynamodb_file, held).await;
         let dynamodb = dynamodb.map_err(|error| AwsStartError::DynamoDb(error.to_string()))?;
 
@@ -174,7 +185,7 @@ impl Aws {
             sqs,
             secrets,
             faults,
-            calls: CallLog::default(),
+            calls: CallLog::new(options.keeps_calls),
             roles: OnceLock::new(),
             refused: Mutex::default(),
             journal,
@@ -238,6 +249,15 @@ impl Drop for Aws {
     fn drop(&mut self) {
         // Ends the accepting task and with it all connections; what is left is freed with them.
         self.serving.abort();
+    }
+}
+
+/// Whether the tables of a data directory are there; not without the queues and secrets.
+fn both_files(data: &Path) -> Result<bool, AwsStartError> {
+    let (tables, journal) = (data.join(DYNAMODB_FILE), data.join(JOURNAL_FILE));
+    match (tables.exists(), journal.exists()) {
+        (true, false) => Err(AwsStartError::Half(journal)),
+        (has_tables, _) => Ok(has_tables),
     }
 }
 

@@ -64,7 +64,8 @@ impl Services {
     /// On a data directory, with a clock that goes on from an earlier start.
     pub(crate) async fn start_on(data: Option<&Path>, clock: Clock) -> Result<Self, AwsStartError> {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let options = AwsOptions { listen, open: false, data: data.map(Path::to_owned), clock: clock.clone() };
+        let options =
+            AwsOptions { listen, open: false, data: data.map(Path::to_owned), clock: clock.clone(), keeps_calls: true };
         let aws = Aws::start(options).await?;
         let Clients { sqs, secrets, dynamodb } = Clients::of(aws.endpoint_url());
         Ok(Self { aws, clock, sqs, secrets, dynamodb })

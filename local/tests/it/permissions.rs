@@ -323,7 +323,9 @@ async fn any_grant_that_is_taken_away_or_added_or_widened_is_noticed() {
 #[tokio::test]
 async fn embedded_services_refuse_what_a_role_does_not_allow() {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let aws = Aws::start(AwsOptions { listen, open: false, data: None, clock: Clock::System }).await.unwrap();
+    let aws = Aws::start(AwsOptions { listen, open: false, data: None, clock: Clock::System, keeps_calls: true })
+        .await
+        .unwrap();
     let template = Template::read(TEMPLATE, OVERRIDES, aws.endpoint_url()).unwrap();
     provision(&template, &sdk_config(aws.endpoint_url(), "deployer").await).await.unwrap();
     let mut roles = roles(&template).unwrap();

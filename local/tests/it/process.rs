@@ -1,7 +1,7 @@
 //! The real binary, started, stopped and killed.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -231,12 +231,62 @@ async fn second_process_on_the_same_data_or_port_ends_with_a_clear_error() {
     outhook.api().get("/v1/health").await.expect(200);
 }
 
+#[tokio::test]
+async fn half_a_request_does_not_keep_sigterm_from_ending_it() {
+    let outhook = Outhook::start(None).await;
+    let mut held = Vec::new();
+    for url in ["api_url", "aws_endpoint_url", "receiver_url"] {
+        let address = outhook.says(url).strip_prefix("http://").unwrap();
+        let mut half = std::net::TcpStream::connect(address).unwrap();
+        half.write_all(b"POST /v1/events HTTP/1.1\r\ncontent-length: 10\r\n\r\n{").unwrap();
+        held.push(half);
+    }
+    outhook.signal("-TERM");
+    let ended = tokio::time::timeout(PATIENCE, outhook.wait()).await;
+    assert_eq!(ended.expect("it ends all the same").0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn standard_error_that_is_closed_stops_nothing() {
+    let receiver = Receiver::start(shared::clock::Clock::System).await;
+    let mut command = command(None, &["--log", "trace"]);
+    let mut child = tokio::task::spawn_blocking(move || command.spawn().unwrap()).await.unwrap();
+    drop(child.stderr.take());
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let outhook = Outhook { child, out, banner: serde_json::from_str(&line).unwrap() };
+    endpoint(&outhook.api(), &receiver, "/a").await;
+    for sent in 1..=3 {
+        send(&outhook.api()).await;
+        until("the event has come", async || receiver.got("/a").len() == sent).await;
+    }
+}
+
+#[tokio::test]
+async fn data_directory_with_one_of_its_files_gone_is_refused() {
+    for missing in ["dynamodb.sqlite", "queues-and-secrets.sqlite"] {
+        let data = tempfile::tempdir().unwrap();
+        let outhook = Outhook::start(Some(data.path())).await;
+        outhook.signal("-TERM");
+        assert_eq!(outhook.wait().await.0.code(), Some(0));
+        std::fs::remove_file(data.path().join(missing)).unwrap();
+        let mut again = command(Some(data.path()), &[]);
+        let output = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(missing) && said.contains("is missing"), "{said}");
+    }
+}
+
 /// Containers reach this machine by another address than loopback's own. 127.0.0.2 is one that Linux has everywhere.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn containers_reach_the_stack_where_it_is_told_to_listen_for_them_and_only_there() {
-    let elsewhere = |url: &str| url.replace("127.0.0.1", "127.0.0.2");
-    let reached = async |url: &str| reqwest::get(format!("{}/v1/health", elsewhere(url))).await.is_ok();
+    let reached = async |url: &str| {
+        let elsewhere = url.replace("http://127.0.0.1", "127.0.0.2");
+        tokio::net::TcpStream::connect(elsewhere).await.is_ok()
+    };
     let closed = Outhook::start(None).await;
     let open = Outhook::start_with(None, &["--listen", "0.0.0.0"]).await;
     for url in ["api_url", "aws_endpoint_url", "receiver_url"] {

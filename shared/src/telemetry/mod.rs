@@ -6,7 +6,6 @@
 mod lambda_lines;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -45,17 +44,6 @@ fn own_from(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool + Clo
         let from_runtime = line.target().starts_with("lambda_runtime");
         if line.is_span() { (own || from_runtime) && line.level() <= &Level::INFO } else { line.level() <= &least }
     })
-}
-
-/// Logs readable text to standard error: Outhook's own lines from `info`, others' from `warn`, unless `filter` says otherwise
-/// (`tracing_subscriber`'s directives, such as `debug` or `shared=debug`). Repeating does nothing.
-pub fn log_text_to_stderr(filter: Option<&str>) {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(
-        filter.unwrap_or("warn,dynoxide=error,outhook=info,shared=info,api=info,deliver=info,sweep=info,local=info"),
-    );
-    // Fails only where a subscriber is set already, which is as good.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
 }
 
 #[cfg(test)]

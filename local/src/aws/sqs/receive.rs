@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::message::{AttributeValue, Message};
 use super::queue::{Delivery, Entry};
 use super::{Change, Sqs, arn_of, errors, handles, md5, name_of_arn, name_of_url};
-use crate::aws::front::told_to_stop;
 use crate::aws::protocol::{self, Answer, AwsError, Service};
+use crate::serve::told_to_stop;
 
 /// The most messages of a standard queue in flight. Source: SQS quotas.
 const IN_FLIGHT_MAX: usize = 120_000;

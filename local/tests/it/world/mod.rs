@@ -73,7 +73,9 @@ impl World {
     pub(crate) async fn start() -> Self {
         let clock = Clock::manual(Timestamp::from_second(1_795_132_800).unwrap());
         let listen = "127.0.0.1:0".parse().unwrap();
-        let aws = Aws::start(AwsOptions { listen, open: false, data: None, clock: clock.clone() }).await.unwrap();
+        let aws = Aws::start(AwsOptions { listen, open: false, data: None, clock: clock.clone(), keeps_calls: true })
+            .await
+            .unwrap();
         let url = aws.endpoint_url().to_owned();
         let template = Template::read(TEMPLATE, OVERRIDES, &url).unwrap();
         let deployer = sdk_config(&url, "deployer").await;
