@@ -1,13 +1,15 @@
 //! Delivering again: one delivery, one event, all that match.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 use shared::domain::health::WIDTH_MAX;
+use tokio::sync::Semaphore;
 
-use crate::world::{Reply, World};
+use crate::world::{Reply, World, until};
 
 /// An endpoint at `/a` with this many failed deliveries; the receiver answers 200 from then on.
 async fn with_failures(world: &World, failures: usize) -> (String, Vec<String>) {
@@ -195,4 +197,25 @@ async fn wrong_replays_are_refused() {
     for path in ["/v1/replays/rpl_01J1C6ZGQ6FQTH2X6M2VS3P0XW", "/v1/replays/x"] {
         world.api.get(path).await.expect_error(StatusCode::NOT_FOUND, "NOT_FOUND");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn manual_retry_during_an_attempt_that_fails_is_made_after_it() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5, 3_600] } })).await;
+    let gate = Arc::new(Semaphore::new(0));
+    world.receiver.reply("/a", [Reply::Status(500), Reply::Gate(Arc::clone(&gate), 500), Reply::Status(500)]);
+    let event = world.send("a", json!({})).await;
+    world.settle().await;
+    world.advance_seconds(7);
+    let (stop, mut pollers) = world.keep_polling();
+    until("the second attempt is under way", async || world.receiver.got("/a").len() == 2).await;
+    world.api.post(&format!("/v1/endpoints/{id}/deliveries/{event}/retry"), json!({})).await.expect(202);
+    gate.add_permits(1);
+    until("the retry has been made", async || world.receiver.got("/a").len() == 3).await;
+    stop.send_replace(true);
+    while pollers.join_next().await.is_some() {}
+    let attempts = world.delivery(&id, &event).await["attempts"].clone();
+    let triggers: Vec<_> = attempts.as_array().unwrap().iter().map(|attempt| attempt["trigger"].clone()).collect();
+    assert_eq!(triggers, ["automatic", "automatic", "manual"]);
 }

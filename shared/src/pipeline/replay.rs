@@ -28,6 +28,9 @@ use crate::store::{Recorded, cursor};
 /// How many deliveries a bulk replay takes up at once.
 const PAGE_DELIVERIES_MAX: usize = 100;
 
+/// How often a retry is asked for over what has happened to the delivery meanwhile.
+const RETRY_TRIES_MAX: usize = 5;
+
 /// Tries a delivery again now, whatever its state: one attempt beside its schedule, which goes on from there. Repeating is safe: where one is to be made
 /// already, no other is.
 ///
@@ -35,14 +38,25 @@ const PAGE_DELIVERIES_MAX: usize = 100;
 /// When AWS does not answer; repeating is safe.
 pub async fn retry(services: &Services, endpoint: &Endpoint, stored: &StoredDelivery) -> Result<(), AwsError> {
     let now = services.clock.now();
-    if let Some(retried) = stored.delivery.clone().retried(now) {
-        // Before, too: should this process die after the write, the sweeper's last look at the flow finds the delivery.
-        wakes::wake_now(services, endpoint.scope, endpoint.id).await?;
+    // Before, too: should this process die after the write, the sweeper's last look at the flow finds the delivery.
+    wakes::wake_now(services, endpoint.scope, endpoint.id).await?;
+    keep_events(services, endpoint, &[stored.delivery.event_id]).await?;
+    let mut delivery = stored.delivery.clone();
+    for _ in 0..RETRY_TRIES_MAX {
+        let Some(retried) = delivery.clone().retried(now) else { break };
         let until = retention::waiting_until(&services.config, retried.event_id, endpoint, now);
-        keep_events(services, endpoint, &[retried.event_id]).await?;
-        let write = update_delivery(&stored.delivery, &retried, until)?;
-        // Refused: somebody else has just tried it, which is as good.
-        written(services.store.record(&[write]).await)?;
+        match services.store.record(&[update_delivery(&delivery, &retried, until)?]).await.pop() {
+            Some(Recorded::Failed(error)) => return Err(error),
+            Some(Recorded::Done) | None => break,
+            Some(Recorded::Refused) => {}
+        }
+        // Somebody else's retry is as good, made or not; an attempt that had begun before is not.
+        let found = services.store.delivery(endpoint.id, delivery.event_id, now).await?;
+        let Some(found) = found.map(|found| found.delivery) else { break };
+        if found.attempts.last().is_some_and(|last| last.is_manual() && last.at >= now) {
+            break;
+        }
+        delivery = found;
     }
     wakes::wake_now(services, endpoint.scope, endpoint.id).await
 }

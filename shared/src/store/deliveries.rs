@@ -11,6 +11,7 @@ use super::keys::{self, INDEX_PK, INDEX_SK, TTL};
 use super::scan::{Partition, Window};
 use super::{Item, Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
+use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
@@ -57,8 +58,8 @@ pub fn insert_delivery(delivery: &Delivery, expires_at: Timestamp) -> Result<Wri
     Ok(Write::Insert(to_item(&key, &DeliveryItem::new(delivery.clone(), expires_at))?))
 }
 
-/// The write that records `after` over `before`: only if the delivery is still where it was, at the same attempt and in the same state. It is kept until
-/// `expires_at`.
+/// The write that records `after` over `before`: only if the delivery is still where it was, at the same attempt, in the same state, and not asked for by
+/// somebody meanwhile. It is kept until `expires_at`.
 ///
 /// # Errors
 /// When it cannot be put in its stored form.
@@ -77,6 +78,9 @@ pub fn update_delivery(before: &Delivery, after: &Delivery, expires_at: Timestam
         "retry_after",
         "effects_due",
     ];
+    let attribute = |trigger: Trigger| {
+        serde_dynamo::to_attribute_value(trigger).map_err(|error| AwsError::unreadable("dynamodb:Put", error))
+    };
     let mut shape: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
     let mut set = vec![(TTL, number(expires_at.as_second()))];
     // Whatever was there: what somebody else has set meanwhile goes too.
@@ -94,6 +98,11 @@ pub fn update_delivery(before: &Delivery, after: &Delivery, expires_at: Timestam
     let only_if = vec![
         Condition::Is("attempt_count", number(before.attempt_count)),
         Condition::Is("status", text(before.status.as_str())),
+        // Automatic is what is not said.
+        match before.next_trigger {
+            Trigger::Automatic => Condition::Missing("next_trigger"),
+            asked_for => Condition::Is("next_trigger", attribute(asked_for)?),
+        },
     ];
     Ok(Write::Update { key: keys::delivery(before.endpoint_id, before.event_id), set, remove, only_if })
 }

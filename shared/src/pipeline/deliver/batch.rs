@@ -10,14 +10,16 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::coalesce::{Busy, BusyGuard, Coalescer};
 use crate::aws_error::AwsError;
 use crate::clock::Moment;
+use crate::domain::attempt::Trigger;
 use crate::domain::backlog::look_at;
-use crate::domain::delivery::Delivery;
+use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::health::Health;
 use crate::domain::id::EndpointId;
 use crate::domain::tenant::Scope;
 use crate::pipeline::wakes;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
+use crate::store::deliveries::update_delivery;
 use crate::store::flows::{Failing, Touch};
 use crate::store::{Recorded, Write};
 
@@ -148,6 +150,37 @@ impl Batch {
             Ok(found) if found.get(&name).is_some_and(|stored| stored.delivery.is_same_record(after)) => Recorded::Done,
             Ok(_) => Recorded::Refused,
             Err(error) => Recorded::Failed(error),
+        }
+    }
+
+    /// Records a result that was refused because somebody asked for a retry while its request was under way: that is still to be made, unless the request got through.
+    /// A result of an attempt that is on record already is dropped.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub(super) async fn record_beside_a_retry(
+        &self,
+        before: &Delivery,
+        after: Delivery,
+        until: Timestamp,
+    ) -> Result<(), AwsError> {
+        let name = (before.endpoint_id, before.event_id);
+        let found = self.services.store.deliveries(&[name]).await?.remove(&name).map(|stored| stored.delivery);
+        let is_beside = |found: &Delivery| {
+            let is_same_attempt = found.attempt_count == before.attempt_count && found.status == before.status;
+            is_same_attempt && found.next_trigger == Trigger::Manual && before.next_trigger != Trigger::Manual
+        };
+        let Some(asked) = found.filter(is_beside) else {
+            tracing::info!("already on record; this result is dropped");
+            return Ok(());
+        };
+        let now = self.services.clock.now();
+        let succeeded = after.status == DeliveryStatus::Succeeded;
+        let after = if succeeded { after } else { after.clone().retried(now).unwrap_or(after) };
+        let after = Delivery { effects_due: false, ..after };
+        match self.record(&after, update_delivery(&asked, &after, until)?).await {
+            Recorded::Failed(error) => Err(error),
+            Recorded::Done | Recorded::Refused => Ok(()),
         }
     }
 

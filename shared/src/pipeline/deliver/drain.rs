@@ -332,10 +332,7 @@ impl Drain {
                         Ok(())
                     }
                 }
-                Recorded::Refused => {
-                    tracing::info!("already on record; this result is dropped");
-                    Ok(())
-                }
+                Recorded::Refused => batch.record_beside_a_retry(&before, after, until).await,
                 Recorded::Failed(error) => Err(error),
             }
         };
