@@ -1,8 +1,8 @@
 //! `Idempotency-Key` on POST: the same key and body within 24 hours gives the first answer again and does nothing twice.
 //!
 //! What is kept holds no secret: a secret in an answer is taken out, and read again from Secrets Manager when the answer is given again. A request that was
-//! refused gives its key back. One of which nobody knows what became holds it for a minute; whoever repeats it then makes what the first one made, under the same
-//! id.
+//! refused gives its key back. One of which nobody knows what became is taken up by whoever repeats it, who makes what the first one made, under the same id; if it died, after
+//! a minute.
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -102,9 +102,11 @@ pub(crate) async fn once<F: Future<Output = Result<Response, ApiError>>>(
         }
         Err(error) => {
             // Where AWS did not answer, it may have been done all the same.
-            if !matches!(error, ApiError::Aws(_))
-                && let Err(error) = store.release_answer(&owner_name, &key_hash).await
-            {
+            let settled = match &error {
+                ApiError::Aws(_) => store.abandon_answer(&owner_name, &key_hash, &claim).await,
+                _ => store.release_answer(&owner_name, &key_hash, &claim).await,
+            };
+            if let Err(error) = settled {
                 tracing::warn!(%error, "an idempotency key stays taken for a minute");
             }
             Err(error)

@@ -12,8 +12,8 @@ use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, ReplayId};
 use shared::domain::time::{self, rfc3339};
 use shared::domain::validation::Fields;
+use shared::pipeline::endpoints::Origin;
 use shared::pipeline::replay::{ReplayRequest, start};
-use shared::random;
 use shared::store::replays::{Replay, ReplayState};
 
 use crate::Api;
@@ -71,18 +71,22 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::DeliveriesWrite)?;
     let path = format!("/v1/endpoints/{endpoint}/replay");
-    let create = async {
+    let create = async |origin: Origin| {
         let now = api.services.clock.now();
         let request = read(&body, now)?;
         let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
         if endpoint.status != EndpointStatus::Active {
             return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
         }
-        let id = ReplayId::from_parts(now, random::bytes());
-        let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
+        let id = ReplayId::from_parts(origin.at, origin.entropy);
+        let begun = if origin.is_repeat { api.services.store.replay(caller.scope(), id, now).await? } else { None };
+        let replay = match begun {
+            Some(replay) => replay,
+            None => start(&api.services, caller.scope(), endpoint.id, id, request).await?,
+        };
         Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| create).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, create).await
 }
 
 pub(crate) async fn show(

@@ -9,7 +9,7 @@ use shared::domain::api_key::Permission;
 use shared::domain::tenant::SecretVisibility;
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::domain::validation::Fields;
-use shared::pipeline::endpoints::{Changed, end_overlap, rotate};
+use shared::pipeline::endpoints::{Changed, Origin, end_overlap, rotate};
 use shared::signing::SigningSecret;
 
 use crate::Api;
@@ -73,14 +73,23 @@ pub(crate) async fn rotate_secret(
 ) -> Result<Response, ApiError> {
     caller.needs(Permission::SecretsWrite)?;
     let path = format!("/v1/endpoints/{name}/secret/rotate");
-    let rotate = async {
+    let rotate = async |origin: Origin| {
         let (secret, overlap_seconds) = read_rotation(&body)?;
         let id = find_id(&api.services, caller.scope(), &name).await?;
         let by = caller.key.id;
-        let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by);
-        let endpoint = match changed.await? {
-            Changed::Yes(endpoint) => endpoint,
-            other => return Err(refused(other)),
+        let before = match origin.is_repeat {
+            true => api.services.store.endpoint(caller.scope(), id).await?,
+            false => None,
+        };
+        let endpoint = match before.filter(|before| before.signing.created_at >= origin.at) {
+            Some(endpoint) => Box::new(endpoint),
+            None => {
+                let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by);
+                match changed.await? {
+                    Changed::Yes(endpoint) => endpoint,
+                    other => return Err(refused(other)),
+                }
+            }
         };
         let version = endpoint.signing.secret_version.clone();
         let document = api.services.secrets.document(endpoint.scope, id, &version).await?;
@@ -92,7 +101,7 @@ pub(crate) async fn rotate_secret(
         response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
         Ok(response)
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| rotate).await
+    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, rotate).await
 }
 
 pub(crate) async fn end_previous(

@@ -10,6 +10,7 @@ use shared::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, NewApiK
 use shared::domain::id::{KeyId, TenantId};
 use shared::domain::tenant::{Mode, RateLimits, Scope, SecretVisibility, Tenant, TenantChanges, TenantSettings};
 use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::pipeline::endpoints::Origin;
 use shared::random;
 use shared::store::cursor;
 use shared::store::tenants::KeyAdded;
@@ -91,15 +92,14 @@ pub(crate) async fn create(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let create = async {
+    let create = async |origin: Origin| {
         let settings = TenantSettings::from_body(&body)?;
-        let now = api.services.clock.now();
-        let id = TenantId::from_parts(now, random::bytes());
-        let tenant = Tenant { id, settings, created_at: now, deleted_at: None };
+        let id = TenantId::from_parts(origin.at, origin.entropy);
+        let tenant = Tenant { id, settings, created_at: origin.at, deleted_at: None };
         api.services.store.create_tenant(tenant.clone()).await?;
         Ok(respond::data(StatusCode::CREATED, TenantView::from(tenant)))
     };
-    idempotent::once(&api, Owner::Operator, &headers, "/v1/tenants", &body, |_| create).await
+    idempotent::once(&api, Owner::Operator, &headers, "/v1/tenants", &body, create).await
 }
 
 pub(crate) async fn list(_: Operator, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
@@ -151,10 +151,14 @@ pub(crate) async fn create_key(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let path = format!("/v1/tenants/{tenant}/keys");
-    let create = async {
+    let create = async |origin: Origin| {
         let now = api.services.clock.now();
         let new = NewApiKey::from_body(&body, now)?;
-        let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
+        let (key, secret) = new_key(tenant_id(&tenant)?, new, now, origin);
+        if origin.is_repeat {
+            // What nobody has been shown opens nothing.
+            api.services.store.delete_key(key.scope.tenant_id, key.id).await?;
+        }
         match api.services.store.add_key(&key, &secret).await? {
             KeyAdded::Yes => Ok(respond::data(StatusCode::CREATED, KeyView::new(key, Some(&secret)))),
             KeyAdded::NoTenant => Err(NO_TENANT),
@@ -164,7 +168,7 @@ pub(crate) async fn create_key(
             }
         }
     };
-    idempotent::once(&api, Owner::Operator, &headers, &path, &body, |_| create).await
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
 }
 
 pub(crate) async fn create_portal_session(
@@ -175,10 +179,10 @@ pub(crate) async fn create_portal_session(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let path = format!("/v1/tenants/{tenant}/portal-sessions");
-    let create = async {
+    let create = async |origin: Origin| {
         let now = api.services.clock.now();
         let new = NewApiKey::portal_session(&body, now)?;
-        let (key, secret) = new_key(tenant_id(&tenant)?, new, now);
+        let (key, secret) = new_key(tenant_id(&tenant)?, new, now, origin);
         match api.services.store.add_key(&key, &secret).await? {
             KeyAdded::Yes => {}
             KeyAdded::NoTenant => return Err(NO_TENANT),
@@ -193,13 +197,13 @@ pub(crate) async fn create_portal_session(
         let expires_at = key.valid_until;
         Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
     };
-    idempotent::once(&api, Owner::Operator, &headers, &path, &body, |_| create).await
+    idempotent::once(&api, Owner::Operator, &headers, &path, &body, create).await
 }
 
-fn new_key(tenant_id: TenantId, new: NewApiKey, now: Timestamp) -> (ApiKey, ApiKeySecret) {
+fn new_key(tenant_id: TenantId, new: NewApiKey, now: Timestamp, origin: Origin) -> (ApiKey, ApiKeySecret) {
     let scope = Scope { tenant_id, mode: new.mode };
     let key = ApiKey {
-        id: KeyId::from_parts(now, random::bytes()),
+        id: KeyId::from_parts(origin.at, origin.entropy),
         scope,
         name: new.name,
         permissions: new.permissions,

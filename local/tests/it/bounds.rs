@@ -137,8 +137,7 @@ async fn endpoint_whose_making_got_no_answer_is_the_same_one_when_it_is_made_aga
         world.aws.faults().inject(FaultRule { times: u32::MAX, fault, ..of_transaction.clone() });
         assert_eq!(create_under_a_key(&world.api, &url).await.status, 503);
         world.aws.faults().clear();
-        assert_eq!(create_under_a_key(&world.api, &url).await.status, 409);
-        world.advance_seconds(61);
+        world.advance_seconds(5);
         let made = create_under_a_key(&world.api, &url).await.expect(201);
         assert!(made["secret"].is_string());
         world.advance_seconds(30);
@@ -255,4 +254,76 @@ async fn endpoint_whose_secret_is_gone_fails_its_deliveries_on_their_schedule_an
     assert_eq!((&delivery["status"], delivery["attempts"].as_array().unwrap().len()), (&json!("failed"), 3));
     assert!(delivery["attempts"][0]["error"].as_str().unwrap().starts_with("secret_unreadable: "), "{delivery}");
     assert_eq!((world.receiver.got("/a").len(), world.receiver.got("/b").len()), (0, 1));
+}
+
+#[tokio::test]
+async fn what_is_made_under_a_key_is_made_once_whatever_it_is_and_however_its_answer_is_lost() {
+    let world = World::start().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    let tenant = format!("/v1/tenants/{}", world.demo.tenant_id);
+    let rotate = (&world.api, format!("/v1/endpoints/{endpoint}/secret/rotate"), json!({}), "PutItem");
+    let replay =
+        (&world.api, format!("/v1/endpoints/{endpoint}/replay"), json!({ "since": "2026-11-19T00:00:00Z" }), "PutItem");
+    let key = (&world.root, format!("{tenant}/keys"), json!({ "mode": "live" }), "PutItem");
+    let made = (&world.root, "/v1/tenants".to_owned(), json!({ "name": "Once" }), "PutItem");
+    for (client, path, body, operation) in [rotate, replay, key, made] {
+        world.clock.advance(std::time::Duration::from_millis(1_234));
+        let post = async || {
+            let request = client.request(Method::POST, &path).header("content-type", "application/json");
+            Answer::of(request.header("idempotency-key", path.as_str()).body(body.to_string())).await
+        };
+        // The answer is given, and not kept: the second PutItem is lost before it is written.
+        let lost =
+            FaultRule { skip: 1, times: u32::MAX, ..FaultRule::once(Service::DynamoDb, operation, Fault::DropBefore) };
+        world.aws.faults().inject(FaultRule { identity: Some("ApiFunction".to_owned()), ..lost });
+        let first = post().await;
+        world.aws.faults().clear();
+        world.advance_seconds(61);
+        let second = post().await;
+        assert!(second.status < 300, "{path}: {:?}", second.body);
+        if first.status < 300 {
+            for name in ["id", "secret"].iter().filter(|_| !path.ends_with("keys")) {
+                assert_eq!(first.body["data"][name], second.body["data"][name], "{path}");
+            }
+        }
+    }
+    let keys = world.root.get(&format!("{tenant}/keys?limit=100")).await.expect(200);
+    assert_eq!(keys.as_array().unwrap().len(), 3, "{keys}");
+    let tenants = world.root.get("/v1/tenants").await.expect(200);
+    assert_eq!(tenants.as_array().unwrap().len(), 2, "{tenants}");
+}
+
+#[tokio::test]
+async fn violations_of_large_data_are_counted_and_not_gathered() {
+    let world = World::start().await;
+    let schema = json!({ "properties": { "x": { "items": { "allOf": vec![json!(false); 900] } } } });
+    let body = json!({ "schema": schema }).to_string();
+    world.api.send(Method::PUT, "/v1/event-types/a", body).await.expect(201);
+    let event = json!({ "type": "a", "data": { "x": vec![0; 100_000] } });
+    let named = world.api.post("/v1/events", event).await;
+    assert_eq!(named.expect_error(http::StatusCode::BAD_REQUEST, "VALIDATION_ERROR"), ["data"]);
+    let few = world.api.post("/v1/events", json!({ "type": "a", "data": { "x": [0] } })).await;
+    assert_eq!(few.expect_error(http::StatusCode::BAD_REQUEST, "VALIDATION_ERROR")[0], "data.x.0");
+}
+
+#[tokio::test]
+async fn body_beyond_its_bound_says_nothing_about_the_receiver_and_holds_up_nothing() {
+    let world = World::start().await;
+    let chosen = json!({ "payload_fields": ["a", "a.b", { "key": "c", "path": "a.b.c" }] });
+    let endpoint = world.endpoint("/a", chosen).await;
+    let beyond = json!({ "type": "a", "data": { "a": { "b": { "c": "x".repeat(180_000) } } } });
+    world.receiver.reply("/a", [Reply::Status(500)]);
+    world.send("a", json!({})).await;
+    world.run(100).await;
+    for _ in 0..3 {
+        world.api.post("/v1/events", beyond.clone()).await.expect(202);
+    }
+    let last = world.send("a", json!({})).await;
+    world.receiver.reply("/a", [Reply::Status(200)]);
+    world.run(6 * 60).await;
+    assert_eq!(world.delivery(&endpoint, &last).await["status"], "succeeded");
+    world.api.post("/v1/events", beyond).await.expect(202);
+    world.run(60).await;
+    let health = world.api.get(&format!("/v1/endpoints/{endpoint}")).await.expect(200)["health"].clone();
+    assert_eq!((&health["state"], &health["failing_since"]), (&json!("healthy"), &Value::Null));
 }

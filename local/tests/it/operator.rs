@@ -195,3 +195,23 @@ async fn keyed(client: &Client, path: &str, key: &str, body: serde_json::Value) 
     let request = client.request(reqwest::Method::POST, path).header("idempotency-key", key);
     Answer::of(request.header("content-type", "application/json").body(body.to_string())).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenant_that_is_deleted_while_the_sweeper_runs_is_cleared_away() {
+    let world = World::start().await;
+    let made = world.root.post("/v1/tenants", json!({ "name": "Gone" })).await.expect(201);
+    let tenant = format!("/v1/tenants/{}", made["id"].as_str().unwrap());
+    let key = world.root.post(&format!("{tenant}/keys"), json!({ "mode": "live" })).await.expect(201);
+    let client = Client::new(&world.api_url, key["key"].as_str().unwrap());
+    world.endpoint_of(&client, "/gone", json!({})).await;
+    assert_eq!(world.endpoint_secrets().await, 1);
+    let sweeps = async {
+        for _ in 0..5 {
+            world.sweep().await;
+        }
+    };
+    let (deleted, ()) = tokio::join!(world.root.delete(&tenant), sweeps);
+    assert_eq!(deleted.status, 204);
+    world.run(120).await;
+    assert_eq!(world.endpoint_secrets().await, 0);
+}

@@ -123,3 +123,22 @@ async fn stale_version_is_refused_and_changes_nothing() {
     assert!(done >= 1);
     assert_eq!(world.api.get(&path).await.expect(200)["version"], 2 + done);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_at_once_that_name_no_version_are_all_made() {
+    let world = World::start().await;
+    let id = world.endpoint("/a", json!({ "uid": "one" })).await;
+    let patches = (0..12).map(|n| {
+        let body = json!({ "description": format!("{n}"), "headers": { "x-n": format!("{n}") } });
+        let (world, path) = (&world, format!("/v1/endpoints/{id}"));
+        async move { world.api.patch(&path, body).await.status }
+    });
+    let puts = (0..12).map(|n| {
+        let body = json!({ "url": world.receiver.url("/a"), "description": format!("{n}") }).to_string();
+        let world = &world;
+        async move { world.api.send(Method::PUT, "/v1/endpoints/one", body).await.status }
+    });
+    let (patched, put) = tokio::join!(join_all(patches), join_all(puts));
+    assert!(patched.iter().chain(&put).all(|status| *status == 200), "{patched:?} {put:?}");
+    assert_eq!(world.api.get("/v1/endpoints/one").await.expect(200)["version"], 25);
+}

@@ -49,6 +49,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether nothing was sent, so that it says nothing about the receiver.
+    #[must_use]
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::PayloadTooLarge | Self::SecretUnreadable)
+    }
+
     /// The name in records and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -18,6 +18,9 @@ const PATTERN_BYTES_MAX: usize = 256 * 1_024;
 /// How many violations of a schema an error names at the most.
 pub const VIOLATIONS_NAMED_MAX: usize = 20;
 
+/// How many violations are gathered to name some, at the most.
+pub const VIOLATIONS_MAX: usize = 20_000;
+
 /// What is done about data that does not satisfy the schema of its type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,27 +93,40 @@ impl CatalogueEntry {
     #[must_use]
     pub fn checker(&self) -> Option<DataChecker> {
         let schema = serde_json::from_str(self.schema.as_deref()?).ok()?;
-        compile(&schema).map(DataChecker).ok()
+        let work_per_place = schema_bounds::check(&schema).ok()?;
+        compile(&schema).map(|validator| DataChecker { validator, work_per_place }).ok()
     }
 }
 
 /// A schema that has been compiled.
 #[derive(Debug)]
-pub struct DataChecker(jsonschema::Validator);
+pub struct DataChecker {
+    validator: jsonschema::Validator,
+    /// How much of it applies to one place of the data.
+    work_per_place: usize,
+}
 
 impl DataChecker {
-    /// What about this data does not satisfy the schema: at most [`VIOLATIONS_NAMED_MAX`] places, each with the rule it breaks. It takes time in proportion
-    /// to the data, and to what applies to one place of it (`schema_bounds`).
+    /// What about this data does not satisfy the schema: at most [`VIOLATIONS_NAMED_MAX`] places, each with the rule it breaks; of data that could have more
+    /// than [`VIOLATIONS_MAX`] only that it does not. It takes time in proportion to the data, and to what applies to one place of it (`schema_bounds`).
     ///
     /// # Errors
     /// The violations, as errors of the fields below `data`.
     pub fn check(&self, data: &str) -> Result<(), FieldErrors> {
         let rule = "has a number that no schema can be held against: it is beyond a double";
         let data = json::plain_value(data).map_err(|_| FieldErrors::one("data", rule))?;
+        if self.validator.is_valid(&data) {
+            return Ok(());
+        }
         let mut errors = FieldErrors::default();
-        for violation in self.0.iter_errors(&data).take(VIOLATIONS_NAMED_MAX) {
+        // All violations are gathered before the first is there.
+        if json::places(&data).saturating_mul(self.work_per_place) > VIOLATIONS_MAX {
+            errors.add("data", "does not satisfy the schema; it is too large for all places to be named");
+            return Err(errors);
+        }
+        for violation in self.validator.iter_errors(&data).take(VIOLATIONS_NAMED_MAX) {
             let path = violation.instance_path().to_string().replace('/', ".");
-            errors.add(format!("data{path}"), format!("does not satisfy the schema: {violation}"));
+            errors.add(format!("data{path}"), format!("does not satisfy the schema: {}", violation.masked()));
         }
         if errors.0.is_empty() { Ok(()) } else { Err(errors) }
     }

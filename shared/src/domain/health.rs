@@ -77,6 +77,9 @@ impl HealthSample {
 
     /// Takes in one attempt.
     pub fn add(&mut self, attempt: &Attempt) {
+        if attempt.outcome.is_unsent() {
+            return;
+        }
         self.slow |= attempt.outcome == Outcome::Timeout || attempt.duration_ms >= SLOW_AFTER_SECONDS * 1_000;
         if attempt.outcome == Outcome::Succeeded {
             self.succeeded = true;

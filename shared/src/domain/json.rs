@@ -90,6 +90,16 @@ pub fn plain_value(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<Plain>(text).map(|plain| plain.0)
 }
 
+/// How many values there are in a value, itself included.
+#[must_use]
+pub fn places(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(places).sum(),
+        Value::Object(values) => values.values().map(places).sum::<usize>(),
+        _ => 0,
+    }
+}
+
 struct Plain(Value);
 
 impl<'de> Deserialize<'de> for Plain {

@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::domain::backlog::{SweepAction, sweep_action, wake_delay};
 use crate::domain::endpoint::EndpointStatus;
 use crate::domain::time::plus_seconds;
-use crate::pipeline::endpoints::{expire_previous, remove_secret};
+use crate::pipeline::endpoints::{expire_previous, remove_secret, settle_labels};
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::pipeline::tenants::clear_tenant;
 use crate::pipeline::{replay, wakes};
@@ -30,7 +30,7 @@ const RUN_SECONDS_MAX: u64 = 40;
 /// How many pages of things to be cleared away one run takes from each of the index's partitions.
 const CLEANUP_PAGES_MAX: usize = 20;
 /// How long after a failure something is cleared away again, in seconds.
-const CLEANUP_AGAIN_SECONDS: i64 = 3_600;
+const CLEANUP_AGAIN_SECONDS: i64 = 60;
 
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -277,7 +277,7 @@ async fn wake_replay(
 }
 
 async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &mut Swept) {
-    match try_remove(services, removal).await {
+    match try_remove(services, removal, now).await {
         Ok(removed) => swept.secrets_removed += usize::from(removed),
         Err(error) => {
             tracing::error!(%error, ?removal, "something could not be cleared away");
@@ -291,7 +291,7 @@ async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &m
 }
 
 /// Clears away what a note says; whether a secret was removed.
-async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsError> {
+async fn try_remove(services: &Services, removal: Removal, now: Timestamp) -> Result<bool, AwsError> {
     match removal {
         Removal::Secret { endpoint_id, scope } => {
             if services.store.endpoint(scope, endpoint_id).await?.is_none() {
@@ -306,11 +306,11 @@ async fn try_remove(services: &Services, removal: Removal) -> Result<bool, AwsEr
             let Some(endpoint) = services.store.endpoint(scope, endpoint_id).await? else {
                 return services.store.forget_removal(removal).await.map(|()| false);
             };
-            services.secrets.retire_previous(scope, endpoint_id, &endpoint.signing.secret_version).await?;
+            settle_labels(services, scope, endpoint_id).await?;
             match endpoint.signing.previous_expires_at {
                 // Another rotation has begun since.
                 Some(until) => services.store.note_removal(removal, until).await.map(|()| false),
-                None => services.store.forget_removal(removal).await.map(|()| true),
+                None => services.store.forget_due_removal(removal, now).await.map(|()| true),
             }
         }
         Removal::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),

@@ -127,44 +127,33 @@ impl Secrets {
         self.remember(endpoint_id, answer.version_id, document, OPERATION)
     }
 
-    /// Has a version that is no longer current leave its label, so that what was in it is in no labelled version. Repeating is safe.
+    /// Has the version that the endpoint names labelled as the current one, and no other labelled at all: what is in no labelled version is gone. Repeating is
+    /// safe.
     ///
     /// # Errors
     /// When Secrets Manager does not answer.
-    pub async fn retire(&self, scope: Scope, endpoint_id: EndpointId, version: &str) -> Result<(), AwsError> {
-        self.move_stage(scope, endpoint_id, PREVIOUS, None, version).await
-    }
-
-    /// The same, whichever version it is that is labelled as the previous one, unless it is `current`. Repeating is safe.
-    ///
-    /// # Errors
-    /// When Secrets Manager does not answer.
-    pub async fn retire_previous(&self, scope: Scope, endpoint_id: EndpointId, current: &str) -> Result<(), AwsError> {
-        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_stage(PREVIOUS);
-        let previous = match get.send().await {
-            Ok(answer) => answer.version_id,
-            Err(error) if error.code() == Some("ResourceNotFoundException") => None,
-            Err(error) => return Err(AwsError::from_sdk("secretsmanager:GetSecretValue", &error)),
+    pub async fn settle_labels(&self, scope: Scope, endpoint_id: EndpointId, current: &str) -> Result<(), AwsError> {
+        let describe = self.client.describe_secret().secret_id(self.name(scope, endpoint_id));
+        let labels = match describe.send().await {
+            Ok(answer) => answer.version_ids_to_stages.unwrap_or_default(),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(()),
+            Err(error) => return Err(AwsError::from_sdk("secretsmanager:DescribeSecret", &error)),
         };
+        let holder = |stage: &str| {
+            labels
+                .iter()
+                .find(|(_, stages)| stages.iter().any(|held| held == stage))
+                .map(|(version, _)| version.clone())
+        };
+        let mut previous = holder(PREVIOUS);
+        if let Some(other) = holder(CURRENT).filter(|version| version != current) {
+            self.move_stage(scope, endpoint_id, CURRENT, Some(current), &other).await?;
+            previous = Some(other);
+        }
         match previous.filter(|version| version != current) {
-            Some(version) => self.retire(scope, endpoint_id, &version).await,
+            Some(version) => self.move_stage(scope, endpoint_id, PREVIOUS, None, &version).await,
             None => Ok(()),
         }
-    }
-
-    /// Takes a replacement back that no endpoint names: `current` is labelled so again, and `replacement` not at all. Repeating is safe.
-    ///
-    /// # Errors
-    /// When Secrets Manager does not answer.
-    pub async fn take_back(
-        &self,
-        scope: Scope,
-        endpoint_id: EndpointId,
-        replacement: &str,
-        current: &str,
-    ) -> Result<(), AwsError> {
-        self.move_stage(scope, endpoint_id, CURRENT, Some(current), replacement).await?;
-        self.retire(scope, endpoint_id, replacement).await
     }
 
     async fn move_stage(

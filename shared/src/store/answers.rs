@@ -31,7 +31,7 @@ pub struct KeptAnswer {
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub claimed_at: Timestamp,
     /// When the first request began.
-    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub began_at: Timestamp,
     /// From when on the key is free again.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
@@ -127,23 +127,48 @@ impl Store {
         Err(AwsError::from_sdk("dynamodb:PutItem", &error))
     }
 
-    /// Keeps the answer to a request whose key was taken.
+    /// Keeps the answer to a request whose key was taken, if it is still the request's.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn keep_answer(&self, owner: &str, key_hash: &str, answer: &KeptAnswer) -> Result<(), AwsError> {
-        let item = to_item(&keys::answer(owner, key_hash), answer)?;
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        put.send().await.map(|_| ()).map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))
+        let own = ("claim = :claim", ":claim", text(&answer.claim));
+        self.put_claim(owner, key_hash, answer, own).await.map(|_| ())
     }
 
-    /// Gives a key back whose request changed nothing.
+    /// Says of a request of which nobody knows what became that it is over: whoever comes next with its key takes it up.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer; then the claim is over after a minute.
+    pub async fn abandon_answer(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
+        let update = self.client.update_item().table_name(&self.table);
+        let update = update
+            .set_key(Some(key_item(&keys::answer(owner, key_hash))))
+            .update_expression("SET claimed_at = :over")
+            .condition_expression("claim = :claim")
+            .expression_attribute_values(":over", number(0))
+            .expression_attribute_values(":claim", text(claim));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("dynamodb:UpdateItem", &error)),
+        }
+    }
+
+    /// Gives a key back whose request changed nothing, if it is still the request's.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn release_answer(&self, owner: &str, key_hash: &str) -> Result<(), AwsError> {
+    pub async fn release_answer(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
         let delete = self.client.delete_item().table_name(&self.table);
-        let delete = delete.set_key(Some(key_item(&keys::answer(owner, key_hash))));
-        delete.send().await.map(|_| ()).map_err(|error| AwsError::from_sdk("dynamodb:DeleteItem", &error))
+        let delete = delete
+            .set_key(Some(key_item(&keys::answer(owner, key_hash))))
+            .condition_expression("claim = :claim")
+            .expression_attribute_values(":claim", text(claim));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("dynamodb:DeleteItem", &error)),
+        }
     }
 }

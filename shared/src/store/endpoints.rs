@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 
+use super::batch::key_of;
 use super::cursor::{self, Page};
 use super::removals::{Removal, removal_item};
 use super::transaction::Committed;
@@ -12,6 +13,7 @@ use crate::aws_error::AwsError;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
 use crate::domain::tenant::{Mode, Scope};
+use crate::domain::time::plus_seconds;
 
 const OPERATION: &str = "dynamodb:TransactWriteItems";
 /// How many pages of DynamoDB's (1 MB each) one reading of a tenant's endpoints may take: four times what [`TENANT_ENDPOINTS_BYTES_MAX`] makes.
@@ -22,6 +24,18 @@ const PAGE_ENDPOINTS: usize = 100;
 
 /// The most that all endpoints of a tenant in one environment take together, as JSON, in bytes: deliver reads them as a whole, and keeps them in memory.
 pub const TENANT_ENDPOINTS_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// When the sweeper sets the labels of a secret's versions right after a change, in seconds: when the request that made it is over.
+const LABELS_SETTLED_SECONDS: i64 = 60;
+
+/// Whether a change needs room among what all endpoints of a tenant take together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Of what callers choose.
+    Needed,
+    /// Of what Outhook notes by itself, which is little and has to be possible.
+    Given,
+}
 
 /// What became of a new endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +76,13 @@ impl Store {
         let count = counter(scope.mode);
         let mut parts = vec![
             self.put_endpoint(endpoint, "attribute_not_exists(PK)", None)?,
-            self.change_tenant(scope, 1, grown(0, bytes_of(endpoint)), Some(&format!("{count} < max_endpoints")))?,
+            self.change_tenant(
+                scope,
+                1,
+                grown(0, bytes_of(endpoint)),
+                Room::Needed,
+                Some(&format!("{count} < max_endpoints")),
+            )?,
             self.delete(&keys::removal(endpoint.id))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
@@ -79,11 +99,16 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn update_endpoint(&self, before: &Endpoint, after: &Endpoint) -> Result<EndpointChanged, AwsError> {
+    pub async fn update_endpoint(
+        &self,
+        before: &Endpoint,
+        after: &Endpoint,
+        room: Room,
+    ) -> Result<EndpointChanged, AwsError> {
         let scope = before.scope;
         let mut parts = vec![
             self.put_endpoint(after, "version = :version", Some(before.version))?,
-            self.change_tenant(scope, 0, grown(bytes_of(before), bytes_of(after)), None)?,
+            self.change_tenant(scope, 0, grown(bytes_of(before), bytes_of(after)), room, None)?,
         ];
         let (old, new) = (&before.settings.uid, &after.settings.uid);
         if old != new {
@@ -94,9 +119,10 @@ impl Store {
                 parts.push(self.delete(&keys::uid(scope, uid))?);
             }
         }
-        // A key that begins to sign beside its successor is cleared away when that is over.
-        let (old, new) = (before.signing.previous_expires_at, after.signing.previous_expires_at);
-        if let Some(until) = new.filter(|_| old != new) {
+        // A key that begins to sign beside its successor is cleared away when that is over; and the version before leaves its label, should whoever changes it die.
+        if before.signing.secret_version != after.signing.secret_version {
+            let soon = plus_seconds(after.updated_at, LABELS_SETTLED_SECONDS);
+            let until = after.signing.previous_expires_at.map_or(soon, |expires_at| expires_at.min(soon));
             let removal = Removal::PreviousKey { endpoint_id: after.id, scope };
             parts.push(self.put(removal_item(removal, until)?, None)?);
         }
@@ -126,7 +152,7 @@ impl Store {
             .build();
         let mut parts = vec![
             TransactWriteItem::builder().delete(built(removed)?).build(),
-            self.change_tenant(scope, -1, grown(bytes_of(endpoint), 0), None)?,
+            self.change_tenant(scope, -1, grown(bytes_of(endpoint), 0), Room::Given, None)?,
             self.put(removal_item(Removal::Secret { endpoint_id: endpoint.id, scope }, now)?, None)?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
@@ -167,11 +193,18 @@ impl Store {
     ) -> Result<Page<Endpoint>, AwsError> {
         let mut kept = Vec::new();
         let mut start = after.map(|id| key_item(&keys::endpoint(scope, id)));
-        let mut examined = None;
+        let mut examined: Option<EndpointId> = None;
         for _ in 0..PAGES_MAX {
-            let (endpoints, next) = self.query_endpoints(scope, start, Some(PAGE_ENDPOINTS.max(limit + 1))).await?;
-            examined = endpoints.last().map(|endpoint: &Endpoint| endpoint.id).or(examined);
-            kept.extend(endpoints.into_iter().filter(&keep));
+            let (items, next) = self.query_endpoints(scope, start, Some(PAGE_ENDPOINTS.max(limit + 1))).await?;
+            for item in items {
+                let key = key_of(&item).map(|key| key.sk).unwrap_or_default();
+                examined = key.strip_prefix(keys::ENDPOINT_PREFIX).and_then(|id| id.parse().ok()).or(examined);
+                match from_item(item) {
+                    Ok(endpoint) => kept.extend(Some(endpoint).filter(&keep)),
+                    // One that cannot be read is not a reason to show none.
+                    Err(error) => tracing::error!(%error, key, "an endpoint cannot be read; it is left out of a list"),
+                }
+            }
             start = next;
             if kept.len() > limit || start.is_none() {
                 return Ok(Page::cut(kept, limit, |endpoint| endpoint.id));
@@ -189,8 +222,10 @@ impl Store {
         let mut all = Vec::new();
         let mut start = None;
         for _ in 0..PAGES_MAX {
-            let (endpoints, next) = self.query_endpoints(scope, start, None).await?;
-            all.extend(endpoints);
+            let (items, next) = self.query_endpoints(scope, start, None).await?;
+            for item in items {
+                all.push(from_item(item)?);
+            }
             start = next;
             if start.is_none() {
                 return Ok(all);
@@ -204,7 +239,7 @@ impl Store {
         scope: Scope,
         start: Option<Item>,
         limit: Option<usize>,
-    ) -> Result<(Vec<Endpoint>, Option<Item>), AwsError> {
+    ) -> Result<(Vec<Item>, Option<Item>), AwsError> {
         let answer = self
             .client
             .query()
@@ -218,8 +253,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
-        let endpoints = answer.items.unwrap_or_default().into_iter().map(from_item).collect::<Result<_, _>>()?;
-        Ok((endpoints, answer.last_evaluated_key))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
     }
 
     fn put_endpoint(
@@ -243,6 +277,7 @@ impl Store {
         scope: Scope,
         added: i32,
         added_bytes: i64,
+        room: Room,
         condition: Option<&str>,
     ) -> Result<TransactWriteItem, AwsError> {
         let (mode, bytes) = (scope.mode, format!("{}_endpoint_bytes", scope.mode));
@@ -258,7 +293,7 @@ impl Store {
             .expression_attribute_values(":added", number(added))
             .expression_attribute_values(":bytes", number(added_bytes))
             .expression_attribute_values(":one", number(1));
-        if added_bytes > 0 {
+        if added_bytes > 0 && room == Room::Needed {
             conditions.push(format!("(attribute_not_exists({bytes}) OR {bytes} <= :room)"));
             update =
                 update.expression_attribute_values(":room", number(grown(0, TENANT_ENDPOINTS_BYTES_MAX) - added_bytes));

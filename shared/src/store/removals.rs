@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::key_of;
 use super::keys::Key;
 use super::replays::Replay;
-use super::{Item, Store, from_item, key_item, keys, to_item};
+use super::{Item, Store, from_item, key_item, keys, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
@@ -109,6 +109,20 @@ impl Store {
     pub async fn note_removal(&self, removal: Removal, at: Timestamp) -> Result<(), AwsError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(removal_item(removal, at)?));
         put.send().await.map(|_| ()).map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))
+    }
+
+    /// Forgets a note that has been carried out, unless somebody has put it anew meanwhile, for a time after `now`. Repeating is safe.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn forget_due_removal(&self, removal: Removal, now: Timestamp) -> Result<(), AwsError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&removal.key())));
+        let delete = delete.condition_expression("attribute_not_exists(GSI1SK) OR GSI1SK <= :now");
+        match delete.expression_attribute_values(":now", text(keys::sweep_sort(now))).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) => Err(AwsError::from_sdk("dynamodb:DeleteItem", &error)),
+        }
     }
 
     /// Forgets a note that has been carried out. Repeating is safe.

@@ -15,6 +15,7 @@ use crate::domain::backlog::look_at;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::health::Health;
 use crate::domain::id::EndpointId;
+use crate::domain::payload::{BODY_BYTES_MAX, PAYLOAD_FIELDS_MAX};
 use crate::domain::tenant::Scope;
 use crate::pipeline::wakes;
 use crate::queue::messages::RetryMessage;
@@ -65,9 +66,12 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Gives back what is not needed, for events that have so many bytes together: each is there as it is read, and as the body that is sent.
-    pub(super) fn shrink_to(&mut self, event_bytes: usize) {
-        let needed = self.deliveries * DELIVERY_KIB + event_bytes.div_ceil(1_024) * 4;
+    /// Gives back what is not needed, for events of so many bytes each: they are there as they are stored and as they are read, and as the bodies that are sent.
+    /// Those grow where fields are chosen, which can contain one another.
+    pub(super) fn shrink_to(&mut self, event_bytes: impl Iterator<Item = usize>, grows: bool) {
+        let body_of = |bytes: usize| if grows { (bytes * PAYLOAD_FIELDS_MAX).min(BODY_BYTES_MAX) } else { bytes };
+        let bytes: usize = event_bytes.map(|bytes| bytes * 3 + body_of(bytes)).sum();
+        let needed = self.deliveries * DELIVERY_KIB + bytes.div_ceil(1_024);
         if let Some(permit) = &mut self.permit {
             let spare = permit.num_permits().saturating_sub(needed);
             drop(permit.split(spare));

@@ -173,7 +173,6 @@ impl Drain {
             return Ok(Round::NotBefore(self.now()));
         }
         let mut found = services.store.round(scope, endpoint_id, ids).await?;
-        room.shrink_to(found.events.values().map(|stored| stored.event.data.get().len()).sum());
         let endpoints = match &found.tenant {
             Some(tenant) => services.directory.of_tenant(scope, tenant).await?,
             None => Endpoints::default(),
@@ -183,6 +182,9 @@ impl Drain {
             inactive => return Ok(Round::Inactive(inactive.cloned())),
         };
         self.timeout_seconds = endpoint.settings.timeout_seconds;
+        let chooses = |stored: &StoredDelivery| !stored.delivery.payload_fields(&endpoint).is_empty();
+        let grows = found.deliveries.values().any(chooses);
+        room.shrink_to(found.events.values().map(|stored| stored.event.data.get().len()), grows);
         let now = self.now();
         for (event_id, error) in &found.unreadable {
             tracing::error!(%error, %endpoint_id, %event_id, "a delivery or its event cannot be read");
@@ -241,7 +243,7 @@ impl Drain {
             match ended {
                 Ok((before, Ok(made))) => {
                     sample.add(&made.outcome.attempt);
-                    sent += 1;
+                    sent += usize::from(!made.outcome.attempt.outcome.is_unsent());
                     first_due = self.record(endpoint, endpoints, before, &made)?;
                 }
                 Ok((_, Err(error))) => no_secret = Some(error),

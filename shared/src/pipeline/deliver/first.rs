@@ -164,7 +164,7 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
         return Ok(());
     }
     batch.services.metrics.count(Counter::DeliveriesFailed, 1);
-    if noted.failing_since.is_none() {
+    if news.adds_to(noted) {
         batch.note_health(endpoint.scope, endpoint.id, news, Failing::GoesOn).await?;
     }
     effects::carry_out(&batch.services, Some(endpoint), after).await

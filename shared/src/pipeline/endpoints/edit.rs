@@ -15,11 +15,7 @@ use crate::pipeline::operational::{self, OperationalEvent};
 use crate::random;
 use crate::services::Services;
 use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
-use crate::store::endpoints::EndpointChanged;
-use crate::store::removals::Removal;
-
-/// When the labels of a secret's versions are set right, where that could not be done at once, in seconds.
-const LABELS_AGAIN_SECONDS: i64 = 60;
+use crate::store::endpoints::{EndpointChanged, Room};
 
 /// What became of a change.
 #[derive(Debug)]
@@ -56,6 +52,13 @@ pub(super) enum Edit<'a> {
     EndOverlap { only_expired: bool },
     /// The receiver at this URL was found at this time to be gone, or to have been failing for too long.
     Disable { url: &'a str, reason: &'a str, found_at: Timestamp },
+}
+
+impl Edit<'_> {
+    /// Whether a caller chooses how large the endpoint becomes.
+    fn is_a_callers(&self) -> bool {
+        matches!(self, Self::Change(_) | Self::Replace(_))
+    }
 }
 
 enum Applied {
@@ -162,9 +165,14 @@ pub(super) async fn carry_out(
                 after.signing.secret_version = services.secrets.replace(scope, id, document).await?;
             }
         }
-        let changed = services.store.update_endpoint(&before, &after).await?;
-        settle_secret(services, &before, &after, changed).await;
-        match changed {
+        let room = if edit.is_a_callers() { Room::Needed } else { Room::Given };
+        let changed = services.store.update_endpoint(&before, &after, room).await;
+        if before.signing.secret_version != after.signing.secret_version
+            && let Err(error) = settle_labels(services, scope, id).await
+        {
+            tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
+        }
+        match changed? {
             EndpointChanged::Yes => {
                 super::settle_flow(services, &before, Some(&after)).await;
                 return Ok(Changed::Yes(Box::new(after)));
@@ -177,26 +185,22 @@ pub(super) async fn carry_out(
     Ok(Changed::Stale)
 }
 
-/// Has the labels of a secret's versions follow a change: what was current is labelled no more, or what would have been is not.
-async fn settle_secret(services: &Services, before: &Endpoint, after: &Endpoint, changed: EndpointChanged) {
-    let (scope, id, secrets) = (before.scope, before.id, &services.secrets);
-    let (old, new) = (&before.signing.secret_version, &after.signing.secret_version);
-    if old == new {
-        return;
-    }
-    let settled = match changed {
-        EndpointChanged::Yes => secrets.retire(scope, id, old).await,
-        _ => secrets.take_back(scope, id, new, old).await,
-    };
-    if let Err(error) = settled {
-        tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
-        let removal = Removal::PreviousKey { endpoint_id: id, scope };
-        let at = plus_seconds(services.clock.now(), LABELS_AGAIN_SECONDS);
-        let at = after.signing.previous_expires_at.map_or(at, |expires_at| expires_at.min(at));
-        if let Err(error) = services.store.note_removal(removal, at).await {
-            tracing::error!(%error, endpoint_id = %id, "an old version of a secret stays labelled until the next change");
+/// Has the labels of a secret's versions follow its endpoint as it is now, and again if that has changed meanwhile. Repeating is safe.
+///
+/// # Errors
+/// When AWS does not answer. The sweeper does it again: a change of a secret's version leaves a note.
+pub async fn settle_labels(services: &Services, scope: Scope, id: EndpointId) -> Result<(), AwsError> {
+    let mut settled = None;
+    for _ in 0..CHANGE_TRIES_MAX {
+        let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(()) };
+        let version = endpoint.signing.secret_version;
+        if settled.as_ref() == Some(&version) {
+            return Ok(());
         }
+        services.secrets.settle_labels(scope, id, &version).await?;
+        settled = Some(version);
     }
+    Ok(())
 }
 
 async fn apply(

@@ -22,7 +22,7 @@ use crate::signing::{SecretDocument, SigningSecret};
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
 use crate::store::removals::Removal;
 
-pub use edit::{Changed, disable_failing, disable_gone, end_overlap, expire_previous, rotate};
+pub use edit::{Changed, disable_failing, disable_gone, end_overlap, expire_previous, rotate, settle_labels};
 
 use edit::Edit;
 
