@@ -23,6 +23,7 @@ use shared::store::cursor;
 use shared::store::deliveries::StoredDelivery;
 use shared::store::flows::Flow;
 use shared::store::items::StoredEvent;
+use shared::store::payload_fields::EarlierFields;
 use shared::store::scan::{Order, Window};
 
 use crate::Api;
@@ -154,11 +155,16 @@ pub(crate) async fn list(
     };
     let names: Vec<_> = page.entries.iter().map(|stored| (caller.scope(), stored.delivery.event_id)).collect();
     let events = if with_payload.is_some() { services.store.events(&names).await? } else { HashMap::new() };
+    let deliveries = page.entries.iter().map(|stored| &stored.delivery);
+    let earlier = match with_payload {
+        Some(_) => services.store.earlier_fields(&endpoint, deliveries).await?,
+        None => EarlierFields::default(),
+    };
     let flows = flows_of(services, page.entries.iter().map(|stored| &stored.delivery)).await?;
     let cursor_of = |stored: &StoredDelivery| sort.cursor(&stored.delivery);
     Ok(respond::page(page, cursor_of, |stored| {
         let event = events.get(&stored.delivery.event_id);
-        let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint));
+        let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint, &earlier));
         DeliveryView { payload, ..DeliveryView::new(stored.delivery, flows.get(&endpoint.id), now) }
     }))
 }
@@ -200,7 +206,8 @@ pub(crate) async fn show(
     let (delivery, event) =
         tokio::try_join!(store.delivery(endpoint.id, event_id, now), store.event(caller.scope(), event_id, now))?;
     let delivery = delivery.ok_or(NO_DELIVERY)?.delivery;
-    let payload = event.as_ref().and_then(|event| payload(event, &delivery, &endpoint));
+    let earlier = store.earlier_fields(&endpoint, std::iter::once(&delivery)).await?;
+    let payload = event.as_ref().and_then(|event| payload(event, &delivery, &endpoint, &earlier));
     let flows = flows_of(&api.services, std::iter::once(&delivery)).await?;
     let view = DeliveryView { payload, ..DeliveryView::new(delivery, flows.get(&endpoint.id), now) };
     Ok(respond::data(StatusCode::OK, view))
@@ -222,8 +229,13 @@ pub(crate) async fn flows_of(
 const NO_DELIVERY: ApiError = ApiError::NotFound("delivery");
 
 /// What is sent by this delivery, as JSON.
-fn payload(stored: &StoredEvent, delivery: &Delivery, endpoint: &Endpoint) -> Option<Box<RawValue>> {
-    let payload = payload::payload(&stored.event, delivery.payload_fields(endpoint)).ok()?;
+fn payload(
+    stored: &StoredEvent,
+    delivery: &Delivery,
+    endpoint: &Endpoint,
+    earlier: &EarlierFields,
+) -> Option<Box<RawValue>> {
+    let payload = payload::payload(&stored.event, earlier.of(delivery, endpoint)).ok()?;
     let body = String::from_utf8(payload.body).ok()?;
     RawValue::from_string(body).ok()
 }

@@ -327,3 +327,22 @@ async fn body_beyond_its_bound_says_nothing_about_the_receiver_and_holds_up_noth
     let health = world.api.get(&format!("/v1/endpoints/{endpoint}")).await.expect(200)["health"].clone();
     assert_eq!((&health["state"], &health["failing_since"]), (&json!("healthy"), &Value::Null));
 }
+
+#[tokio::test]
+async fn chosen_fields_are_kept_once_and_not_in_every_delivery() {
+    let world = World::start().await;
+    let fields: Vec<_> = (0..50).map(|n| format!("{}{n}", "f".repeat(250))).collect();
+    world.endpoint("/a", json!({ "payload_fields": fields })).await;
+    world.endpoint("/b", json!({})).await;
+    for path in ["/a", "/b"] {
+        world.receiver.reply(path, [Reply::Status(500)]);
+    }
+    world.send("a", json!({})).await;
+    let _ = world.aws.calls().take();
+    world.settle().await;
+    let calls = world.aws.calls().take();
+    let writes = calls.iter().filter(|call| call.operation == "BatchExecuteStatement");
+    let units: f64 = writes.filter_map(|call| call.consumed_capacity).sum();
+    // The event, and two deliveries with their places in the backlog.
+    assert!(units <= 5.0, "{units}");
+}

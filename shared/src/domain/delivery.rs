@@ -8,7 +8,7 @@ use super::endpoint::Endpoint;
 use super::event::Event;
 use super::event_type::EventType;
 use super::id::{EndpointId, EventId};
-use super::payload::PayloadField;
+use super::payload::{FieldsHash, PayloadField};
 use super::retry::next_attempt_at;
 use super::tenant::Scope;
 
@@ -78,9 +78,9 @@ pub struct Delivery {
     /// How many attempts of the retry policy were used up in the present round: a replay begins a new one, with the whole schedule again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub counted_attempts: u32,
-    /// The payload fields that the first attempt was made with: every later one sends the same bytes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub payload_fields: Vec<PayloadField>,
+    /// Names the payload fields that its body was made of at the first attempt; none for the standard body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_fields_hash: Option<FieldsHash>,
     /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
     pub attempts: Vec<Attempt>,
     /// When the next attempt is due; only while it is pending.
@@ -124,6 +124,15 @@ fn is_automatic(trigger: &Trigger) -> bool {
     *trigger == Trigger::Automatic
 }
 
+/// What a delivery's body is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenFields<'a> {
+    /// These fields; the standard body, if there are none.
+    Known(&'a [PayloadField]),
+    /// Fields that the endpoint had at the first attempt, and has no more.
+    Earlier(&'a FieldsHash),
+}
+
 /// Why a pending delivery waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,7 +157,7 @@ impl Delivery {
             status: DeliveryStatus::Pending,
             attempt_count: 0,
             counted_attempts: 0,
-            payload_fields: Vec::new(),
+            payload_fields_hash: None,
             attempts: Vec::new(),
             next_attempt_at: Some(now),
             next_trigger: Trigger::Automatic,
@@ -242,8 +251,14 @@ impl Delivery {
 
     /// What the body is made of: what it was made of at the first attempt, or what the endpoint says now if there was none.
     #[must_use]
-    pub fn payload_fields<'a>(&'a self, endpoint: &'a Endpoint) -> &'a [PayloadField] {
-        if self.attempt_count == 0 { &endpoint.settings.payload_fields } else { &self.payload_fields }
+    pub fn chosen_fields<'a>(&'a self, endpoint: &'a Endpoint) -> ChosenFields<'a> {
+        let current = &endpoint.settings.payload_fields;
+        match &self.payload_fields_hash {
+            _ if self.attempt_count == 0 => ChosenFields::Known(current),
+            None => ChosenFields::Known(&[]),
+            hash if *hash == FieldsHash::of(current) => ChosenFields::Known(current),
+            Some(hash) => ChosenFields::Earlier(hash),
+        }
     }
 
     /// The delivery after an attempt at this endpoint that ended at `now`; `schedule_seconds` are the waits of endpoints that have none of their
@@ -257,7 +272,9 @@ impl Delivery {
         now: Timestamp,
         jitter: f64,
     ) -> Self {
-        self.payload_fields = self.payload_fields(endpoint).to_vec();
+        if self.attempt_count == 0 {
+            self.payload_fields_hash = FieldsHash::of(&endpoint.settings.payload_fields);
+        }
         self.attempt_count += 1;
         self.counted_attempts += u32::from(made.attempt.is_counted());
         if self.attempts.len() >= ATTEMPTS_KEPT_MAX {

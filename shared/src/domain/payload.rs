@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::event::Event;
 use super::path_tree::PathTree;
@@ -70,6 +71,29 @@ impl PayloadField {
 
     fn is_signed(&self) -> bool {
         matches!(self, Self::Full(field) if field.use_for_signature == Some(true))
+    }
+}
+
+/// Names a list of payload fields: the SHA-256 of its JSON, in hex.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FieldsHash(String);
+
+impl FieldsHash {
+    /// The name of these fields; none for the standard body.
+    #[must_use]
+    pub fn of(fields: &[PayloadField]) -> Option<Self> {
+        if fields.is_empty() {
+            return None;
+        }
+        let json = serde_json::to_vec(fields).unwrap_or_default();
+        Some(Self(hex::encode(Sha256::digest(json))))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

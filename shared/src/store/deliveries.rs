@@ -69,7 +69,7 @@ pub fn update_delivery(before: &Delivery, after: &Delivery, expires_at: Timestam
         "status",
         "attempt_count",
         "counted_attempts",
-        "payload_fields",
+        "payload_fields_hash",
         "attempts",
         "updated_at",
         "next_attempt_at",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
 use super::cursor::{self, Page};
+use super::payload_fields::fields_item;
 use super::removals::{Removal, removal_item};
 use super::transaction::Committed;
 use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
@@ -88,6 +89,9 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.take_uid(scope, uid, endpoint.id)?);
         }
+        if let Some(item) = fields_item(endpoint, None)? {
+            parts.push(self.put(item, None)?);
+        }
         Ok(match self.transact(parts).await? {
             Committed::Yes => EndpointCreated::Yes,
             Committed::Refused(parts) if parts.contains(&3) => EndpointCreated::UidTaken,
@@ -117,6 +121,12 @@ impl Store {
             }
             if let Some(uid) = old {
                 parts.push(self.delete(&keys::uid(scope, uid))?);
+            }
+        }
+        if before.settings.payload_fields != after.settings.payload_fields {
+            for item in [fields_item(after, None)?, fields_item(before, Some(after.updated_at))?].into_iter().flatten()
+            {
+                parts.push(self.put(item, None)?);
             }
         }
         // A key that begins to sign beside its successor is cleared away when that is over; and the version before leaves its label, should whoever changes it die.
@@ -157,6 +167,9 @@ impl Store {
         ];
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.delete(&keys::uid(scope, uid))?);
+        }
+        if let Some(item) = fields_item(endpoint, Some(now))? {
+            parts.push(self.put(item, None)?);
         }
         Ok(match self.transact(parts).await? {
             Committed::Yes => EndpointChanged::Yes,

@@ -7,6 +7,7 @@
 //! | token of a portal session | `TENANT#ten` | `SESSION#sha256` |
 //! | endpoint | `TENANT#ten#mode` | `ENDPOINT#ep` |
 //! | an endpoint's flow | `FLOW#ep` | `META` |
+//! | payload fields that an endpoint has or had | `FIELDS#ep` | sha256 |
 //! | uid | `TENANT#ten#mode` | `UID#uid` |
 //! | event | `EVENTS#ten#mode#shard` | `evt` |
 //! | delivery | `DELIVERIES#ep#shard` | `evt` |
@@ -40,6 +41,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::api_key::KeyHash;
 use crate::domain::id::{EndpointId, EventId, ReplayId, TenantId};
+use crate::domain::payload::FieldsHash;
 use crate::domain::tenant::Scope;
 use crate::domain::time;
 
@@ -105,6 +107,12 @@ pub fn tenant_partition(id: TenantId) -> String {
 #[must_use]
 pub fn api_key(tenant_id: TenantId, hash: &KeyHash) -> Key {
     Key { pk: tenant_partition(tenant_id), sk: format!("{API_KEY_PREFIX}{}", hash.as_str()) }
+}
+
+/// Payload fields that an endpoint has or had.
+#[must_use]
+pub fn payload_fields(endpoint_id: EndpointId, hash: &FieldsHash) -> Key {
+    Key { pk: format!("FIELDS#{endpoint_id}"), sk: hash.as_str().to_owned() }
 }
 
 /// The token of a portal session.

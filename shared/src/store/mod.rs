@@ -15,6 +15,7 @@ pub mod flows;
 pub mod idempotency;
 pub mod items;
 pub mod keys;
+pub mod payload_fields;
 pub mod rates;
 pub mod removals;
 pub mod replays;

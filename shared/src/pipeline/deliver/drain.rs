@@ -32,6 +32,7 @@ use crate::store::backlog::{Waits, cancel_delivery};
 use crate::store::deliveries::{ROUND_MAX, StoredDelivery, update_delivery};
 use crate::store::flows::{Flow, Lease, Released, Touch};
 use crate::store::items::StoredEvent;
+use crate::store::payload_fields::EarlierFields;
 
 /// How many waiting deliveries are read of the index at once; only their names.
 const PAGE_MAX: usize = 200;
@@ -182,8 +183,9 @@ impl Drain {
             inactive => return Ok(Round::Inactive(inactive.cloned())),
         };
         self.timeout_seconds = endpoint.settings.timeout_seconds;
-        let chooses = |stored: &StoredDelivery| !stored.delivery.payload_fields(&endpoint).is_empty();
-        let grows = found.deliveries.values().any(chooses);
+        let deliveries = || found.deliveries.values().map(|stored| &stored.delivery);
+        let earlier = services.store.earlier_fields(&endpoint, deliveries()).await?;
+        let grows = deliveries().any(|delivery| !earlier.of(delivery, &endpoint).is_empty());
         room.shrink_to(found.events.values().map(|stored| stored.event.data.get().len()), grows);
         let now = self.now();
         for (event_id, error) in &found.unreadable {
@@ -207,7 +209,7 @@ impl Drain {
                 None => {}
             }
         }
-        self.send(&endpoint, &endpoints, due).await
+        self.send(&endpoint, &endpoints, due, earlier).await
     }
 
     async fn send(
@@ -215,17 +217,19 @@ impl Drain {
         endpoint: &Arc<Endpoint>,
         endpoints: &Endpoints,
         due: Vec<Due>,
+        earlier: EarlierFields,
     ) -> Result<Round, AwsError> {
+        let earlier = Arc::new(earlier);
         let mut requests = JoinSet::new();
         for one in due {
-            let (batch, endpoint) = (self.batch.clone(), Arc::clone(endpoint));
+            let (batch, endpoint, earlier) = (self.batch.clone(), Arc::clone(endpoint), Arc::clone(&earlier));
             let request = async move {
                 let _busy = batch.busy();
                 let delivery = &one.before.delivery;
                 let request = attempt::Request {
                     event: &one.event.event,
                     endpoint: &endpoint,
-                    payload_fields: delivery.payload_fields(&endpoint),
+                    payload_fields: earlier.of(delivery, &endpoint),
                     trigger: delivery.next_trigger,
                     attempt: delivery.attempt_count + 1,
                     is_new: false,
