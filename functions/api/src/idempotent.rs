@@ -124,12 +124,14 @@ async fn keep(
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
     let mut kept: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut shows_key = false;
     if let Some(data) = kept.get_mut("data").and_then(Value::as_object_mut) {
         data.remove("secret");
-        data.remove("key");
+        shows_key = data.remove("key").is_some();
         // A portal session's link holds its token.
         if data.remove("token").is_some() {
             data.remove("url");
+            shows_key = true;
         }
     }
     let shown = parts.extensions.get::<ShownSecret>();
@@ -140,6 +142,13 @@ async fn keep(
     };
     if let Err(error) = api.services.store.keep_answer(owner, key_hash, &answer).await {
         tracing::warn!(%error, "an answer was not kept; its key is free again in a minute");
+        if shows_key {
+            // Whoever repeats the request makes another in its place, so this one must not be in use.
+            if let Err(error) = api.services.store.abandon_answer(owner, key_hash, &answer.claim).await {
+                tracing::warn!(%error, "an idempotency key stays taken for a minute");
+            }
+            return Err(error.into());
+        }
     }
     Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
 }

@@ -73,17 +73,18 @@ pub(crate) async fn create(
     let path = format!("/v1/endpoints/{endpoint}/replay");
     let create = async |origin: Origin| {
         let now = api.services.clock.now();
+        let id = ReplayId::from_parts(origin.at, origin.entropy);
+        if origin.is_repeat
+            && let Some(begun) = api.services.store.replay(caller.scope(), id, now).await?
+        {
+            return Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(begun)));
+        }
         let request = read(&body, now)?;
         let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
         if endpoint.status != EndpointStatus::Active {
             return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
         }
-        let id = ReplayId::from_parts(origin.at, origin.entropy);
-        let begun = if origin.is_repeat { api.services.store.replay(caller.scope(), id, now).await? } else { None };
-        let replay = match begun {
-            Some(replay) => replay,
-            None => start(&api.services, caller.scope(), endpoint.id, id, request).await?,
-        };
+        let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
         Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
     };
     idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, create).await

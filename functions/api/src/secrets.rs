@@ -77,19 +77,10 @@ pub(crate) async fn rotate_secret(
         let (secret, overlap_seconds) = read_rotation(&body)?;
         let id = find_id(&api.services, caller.scope(), &name).await?;
         let by = caller.key.id;
-        let before = match origin.is_repeat {
-            true => api.services.store.endpoint(caller.scope(), id).await?,
-            false => None,
-        };
-        let endpoint = match before.filter(|before| before.signing.created_at >= origin.at) {
-            Some(endpoint) => Box::new(endpoint),
-            None => {
-                let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by);
-                match changed.await? {
-                    Changed::Yes(endpoint) => endpoint,
-                    other => return Err(refused(other)),
-                }
-            }
+        let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by, origin);
+        let endpoint = match changed.await? {
+            Changed::Yes(endpoint) => endpoint,
+            other => return Err(refused(other)),
         };
         let version = endpoint.signing.secret_version.clone();
         let document = api.services.secrets.document(endpoint.scope, id, &version).await?;

@@ -27,7 +27,7 @@ const PAGE_ENDPOINTS: usize = 100;
 pub const TENANT_ENDPOINTS_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 /// When the sweeper sets the labels of a secret's versions right after a change, in seconds: when the request that made it is over.
-const LABELS_SETTLED_SECONDS: i64 = 60;
+pub const LABELS_SETTLED_SECONDS: i64 = 60;
 
 /// Whether a change needs room among what all endpoints of a tenant take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub enum Room {
 pub enum EndpointCreated {
     /// It gets events from now on.
     Yes,
+    /// There is one of this id: an earlier request with the same idempotency key has made it.
+    Exists,
     /// The tenant has its maximum, of endpoints or of bytes, or is gone.
     LimitReached,
     /// Another endpoint has the uid.
@@ -94,6 +96,7 @@ impl Store {
         }
         Ok(match self.transact(parts).await? {
             Committed::Yes => EndpointCreated::Yes,
+            Committed::Refused(parts) if parts.contains(&0) => EndpointCreated::Exists,
             Committed::Refused(parts) if parts.contains(&3) => EndpointCreated::UidTaken,
             Committed::Refused(_) => EndpointCreated::LimitReached,
         })

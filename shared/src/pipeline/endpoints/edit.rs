@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{CHANGE_TRIES_MAX, before_try};
+use super::{CHANGE_TRIES_MAX, Origin, before_try};
 use crate::aws_error::AwsError;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
@@ -15,7 +15,8 @@ use crate::pipeline::operational::{self, OperationalEvent};
 use crate::random;
 use crate::services::Services;
 use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
-use crate::store::endpoints::{EndpointChanged, Room};
+use crate::store::endpoints::{EndpointChanged, LABELS_SETTLED_SECONDS, Room};
+use crate::store::removals::Removal;
 
 /// What became of a change.
 #[derive(Debug)]
@@ -81,8 +82,12 @@ pub async fn rotate(
     secret: Option<&SigningSecret>,
     overlap_seconds: u32,
     by: KeyId,
+    origin: Origin,
 ) -> Result<Changed, AwsError> {
-    let changed = carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?;
+    let changed = match rotated_before(services, scope, id, secret, by, origin).await? {
+        Some(endpoint) => Changed::Yes(Box::new(endpoint)),
+        None => carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?,
+    };
     if let Changed::Yes(endpoint) = &changed
         && let Err(error) = operational::emit(services, scope, &[OperationalEvent::secret_rotated(endpoint)]).await
     {
@@ -90,6 +95,24 @@ pub async fn rotate(
         tracing::warn!(%error, endpoint_id = %id, "a rotation could not be told of");
     }
     Ok(changed)
+}
+
+/// The endpoint, if an earlier request with the same idempotency key has rotated its secret: to the one that is asked for, by the same caller, since then.
+async fn rotated_before(
+    services: &Services,
+    scope: Scope,
+    id: EndpointId,
+    secret: Option<&SigningSecret>,
+    by: KeyId,
+    origin: Origin,
+) -> Result<Option<Endpoint>, AwsError> {
+    if !origin.is_repeat {
+        return Ok(None);
+    }
+    let is_since = |endpoint: &Endpoint| endpoint.signing.created_at >= origin.at && endpoint.updated_by == Some(by);
+    let Some(endpoint) = services.store.endpoint(scope, id).await?.filter(is_since) else { return Ok(None) };
+    let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
+    Ok(secret.is_none_or(|secret| *secret == document.current).then_some(endpoint))
 }
 
 /// Ends the overlap of two keys now; where there is none, nothing changes. Repeating is safe.
@@ -171,6 +194,11 @@ pub(super) async fn carry_out(
             && let Err(error) = settle_labels(services, scope, id).await
         {
             tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
+            if !matches!(changed, Ok(EndpointChanged::Yes)) {
+                // Only a change that was made has left a note.
+                let at = plus_seconds(now, LABELS_SETTLED_SECONDS);
+                services.store.note_removal(Removal::PreviousKey { endpoint_id: id, scope }, at).await?;
+            }
         }
         match changed? {
             EndpointChanged::Yes => {

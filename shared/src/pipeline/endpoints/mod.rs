@@ -98,10 +98,9 @@ pub async fn create(
     let now = services.clock.now();
     let id = EndpointId::from_parts(origin.at, origin.entropy);
     if origin.is_repeat
-        && let Some(endpoint) = services.store.endpoint(scope, id).await?
+        && let Some(made) = made_before(services, scope, id).await?
     {
-        let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
-        return Ok(Created::Yes(Box::new(endpoint), document.current.clone()));
+        return Ok(made);
     }
     let secret =
         new.secret.clone().unwrap_or_else(|| SigningSecret::generate(&new.settings.signature, random::bytes()));
@@ -129,13 +128,29 @@ pub async fn create(
     };
     let refused = match services.store.create_endpoint(&endpoint).await? {
         EndpointCreated::Yes => return Ok(Created::Yes(Box::new(endpoint), secret)),
+        EndpointCreated::Exists => {
+            // The first request was still under way. The version that this one has put is not the endpoint's.
+            settle_labels(services, scope, id).await?;
+            let made = made_before(services, scope, id).await?;
+            return made.ok_or_else(|| AwsError::gave_up("dynamodb:TransactWriteItems"));
+        }
         EndpointCreated::LimitReached => Created::LimitReached,
         EndpointCreated::UidTaken => Created::UidTaken,
     };
-    if let Err(error) = remove_secret(services, scope, id).await {
+    // The first of several requests may still be making the endpoint: then the sweeper removes the secret, if there is none in the end.
+    if !origin.is_repeat
+        && let Err(error) = remove_secret(services, scope, id).await
+    {
         tracing::warn!(%error, endpoint_id = %id, "a leftover secret stays until the sweeper removes it");
     }
     Ok(refused)
+}
+
+/// The endpoint of this id with its secret, if there is one.
+async fn made_before(services: &Services, scope: Scope, id: EndpointId) -> Result<Option<Created>, AwsError> {
+    let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(None) };
+    let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
+    Ok(Some(Created::Yes(Box::new(endpoint), document.current.clone())))
 }
 
 /// Makes the endpoint of this uid, or replaces it; there is never a second. `new.settings.uid` is the uid.
