@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use futures::future::BoxFuture;
 use serde_json::json;
 use shared::services::Services;
 use tokio::sync::{Semaphore, watch};
@@ -22,19 +23,39 @@ const WAIT_SECONDS: i32 = 20;
 /// How long to wait when a receive failed, in seconds.
 const AFTER_FAILURE_SECONDS: u64 = 1;
 
+/// An invocation of deliver: its answer, or why there is none.
+pub type Invocation = BoxFuture<'static, Result<SqsBatchResponse, String>>;
+
 /// A queue, the function that it feeds, and the way to both. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Poller {
     source: QueueSource,
-    services: Services,
+    invoke: Arc<dyn Fn(SqsEvent) -> Invocation + Send + Sync>,
     queues: Client,
 }
 
 impl Poller {
-    /// A poller of this queue. `queues` is the poller's own client: on AWS it is not the function that receives.
+    /// A poller of this queue that invokes deliver in this process. `queues` is the poller's own client: on AWS it is not the function that receives.
     #[must_use]
     pub fn new(source: QueueSource, services: Services, queues: Client) -> Self {
-        Self { source, services, queues }
+        let seconds = Duration::from_secs(source.timeout_seconds);
+        Self::invoking(source, queues, move |event| {
+            let services = services.clone();
+            Box::pin(async move {
+                let deadline = services.clock.moment() + seconds;
+                Ok(deliver::handle(&services, event, deadline).await)
+            })
+        })
+    }
+
+    /// A poller of this queue that hands its batches to `invoke`.
+    #[must_use]
+    pub fn invoking(
+        source: QueueSource,
+        queues: Client,
+        invoke: impl Fn(SqsEvent) -> Invocation + Send + Sync + 'static,
+    ) -> Self {
+        Self { source, invoke: Arc::new(invoke), queues }
     }
 
     /// Polls until it is told to stop; then finishes what is in hand.
@@ -115,8 +136,13 @@ impl Poller {
                 return;
             }
         };
-        let deadline = self.services.clock.moment() + Duration::from_secs(self.source.timeout_seconds);
-        let response = deliver::handle(&self.services, event, deadline).await;
+        let response = match (self.invoke)(event).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(error, "an invocation of deliver failed; its messages come back");
+                return;
+            }
+        };
         let failed: HashSet<_> =
             response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
         let done =

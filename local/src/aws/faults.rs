@@ -62,6 +62,7 @@ pub struct Faults {
     /// Whether there are rules at all, so that requests without faults pay nothing.
     any: AtomicBool,
     rules: Mutex<Vec<FaultRule>>,
+    partitions: Mutex<Vec<String>>,
     duplicate: AtomicBool,
     reorder: AtomicBool,
 }
@@ -73,9 +74,20 @@ impl Faults {
         self.any.store(true, Ordering::SeqCst);
     }
 
-    /// Removes all rules; duplicating and reordering stay as they are.
+    /// Throttles the partitions of DynamoDB whose keys contain `text`: batches are answered without what is in them, everything else that touches
+    /// them is refused.
+    pub fn throttle_partitions(&self, text: &str) {
+        lock(&self.partitions).push(text.to_owned());
+    }
+
+    pub(super) fn throttled_partitions(&self) -> Vec<String> {
+        lock(&self.partitions).clone()
+    }
+
+    /// Removes all rules and throttles no partition any more; duplicating and reordering stay as they are.
     pub fn clear(&self) {
         lock(&self.rules).clear();
+        lock(&self.partitions).clear();
         self.any.store(false, Ordering::SeqCst);
     }
 

@@ -18,6 +18,7 @@ use super::dynamodb::DynamoDb;
 use super::faults::{self, Fault, Faults};
 use super::journal::Journal;
 use super::lock;
+use super::partition::{self, Throttled};
 use super::protocol::{self, Answer, AwsError, Service};
 use super::roles::{self, Roles};
 use super::secrets::Secrets;
@@ -129,17 +130,25 @@ impl Front {
     async fn operate(&self, request: &Incomer) -> Answer {
         let Incomer { service, operation, identity, headers, body } = request;
         let answer = match service {
-            Service::DynamoDb => {
-                let dynamodb = lock(&self.dynamodb).clone();
-                match dynamodb {
-                    Some(dynamodb) => dynamodb.call(headers, body.clone()).await,
-                    None => Err(AwsError::internal(*service, "the service is shut down")),
+            Service::DynamoDb => match partition::throttle(operation, body, &self.faults.throttled_partitions()) {
+                Throttled::Nothing => self.dynamodb(headers, body.clone()).await,
+                Throttled::Whole(answer) => Ok(answer),
+                Throttled::Part(body, left) => {
+                    self.dynamodb(headers, body).await.map(|answer| left.put_back_into(answer))
                 }
-            }
+            },
             Service::Sqs => self.sqs.call(operation, body, identity).await,
             Service::SecretsManager => self.secrets.call(operation, body).await,
         };
         answer.unwrap_or_else(|error| error.answer(*service))
+    }
+
+    async fn dynamodb(&self, headers: &http::HeaderMap, body: Bytes) -> Result<Answer, AwsError> {
+        let dynamodb = lock(&self.dynamodb).clone();
+        match dynamodb {
+            Some(dynamodb) => dynamodb.call(headers, body).await,
+            None => Err(AwsError::internal(Service::DynamoDb, "the service is shut down")),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod dynamodb;
 mod faults;
 mod front;
 mod journal;
+mod partition;
 mod protocol;
 mod random;
 mod roles;

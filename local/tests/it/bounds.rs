@@ -92,6 +92,31 @@ async fn what_cannot_be_read_for_one_tenant_holds_up_no_other_in_its_batch() {
 }
 
 #[tokio::test]
+async fn throttled_partition_of_one_tenant_holds_up_no_other_in_its_batch() {
+    for reads in [true, false] {
+        let world = World::start().await;
+        let bystander = world.other_tenant().await;
+        let endpoint = world.endpoint("/bad", json!({})).await;
+        world.endpoint_of(&bystander, "/bystander", json!({})).await;
+        for n in 0..5 {
+            world.send("a", json!({ "n": n })).await;
+            bystander.post("/v1/events", json!({ "type": "a", "data": { "n": n } })).await.expect(202);
+        }
+        let read = world.demo.tenant_id.to_string();
+        let partition = if reads { read } else { format!("DELIVERIES#{endpoint}") };
+        world.aws.faults().throttle_partitions(&partition);
+        assert_eq!(world.poll_once().await, 10);
+        assert_eq!(world.receiver.got("/bystander").len(), 5);
+        assert_eq!((world.queued().await, world.dead_letters().await), (5, vec![]));
+        world.aws.faults().clear();
+        world.advance_seconds(360);
+        world.settle().await;
+        assert_eq!((world.receiver.got("/bystander").len(), world.dead_letters().await), (5, vec![]));
+        assert!(world.receiver.got("/bad").len() >= 5);
+    }
+}
+
+#[tokio::test]
 async fn batch_whose_reading_is_throttled_once_is_read_message_by_message() {
     let world = World::start().await;
     world.endpoint("/a", json!({})).await;

@@ -8,7 +8,7 @@ use local::aws::{Fault, FaultRule};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{Client, Reply, World, until};
+use crate::world::{Client, Reply, TIME_LAPSE, World, until};
 
 const EVENTS: usize = 1_000;
 const HEALTHY: usize = 8;
@@ -65,13 +65,15 @@ fn assert_log(log: &[Value], events: &BTreeSet<String>, status: &str, attempts: 
 /// Eight receivers that are well; and, for every tenth event, one that takes no connection and one that never answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all_end_on_record() {
-    let world = World::start().await;
+    let mut world = World::start().await;
+    world.redeploy(&[("EventsConcurrency", "4")]).await;
+    world.receiver.pass_time(1);
     let mut healthy = Vec::new();
     for n in 0..HEALTHY {
         healthy.push(world.endpoint(&format!("/{n}"), json!({})).await);
     }
     world.receiver.reply("/hangs", [Reply::Hang]);
-    let impatient = json!({ "event_types": ["tenth"], "timeout_seconds": 4, "retry": { "max_attempts": 1 } });
+    let impatient = json!({ "event_types": ["tenth"], "timeout_seconds": 2, "retry": { "max_attempts": 1 } });
     let hangs = world.endpoint("/hangs", impatient).await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
@@ -100,6 +102,7 @@ async fn thousand_events_to_ten_endpoints_of_which_one_hangs_and_one_refuses_all
     assert!(count("/hangs") < tenths.len() / 2, "{}", count("/hangs"));
     stop.send(true).unwrap();
     while pollers.join_next().await.is_some() {}
+    world.receiver.pass_time(TIME_LAPSE);
     world.run(86_400).await;
 
     for (n, endpoint) in healthy.iter().enumerate() {

@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue};
 /// The most headers of an endpoint.
 pub const HEADERS_MAX: usize = 20;
 /// The longest name of a header, in bytes.
-pub const HEADER_NAME_BYTES_MAX: usize = 256;
-/// The longest value of a header, in bytes.
-pub const HEADER_VALUE_BYTES_MAX: usize = 1_024;
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+/// The most bytes of all headers of an endpoint, names and values together. They are ASCII, so it is characters too.
+pub const HEADERS_BYTES_MAX: usize = 8_192;
 
 /// How much of a wrong name an error shows, in characters.
 const HEADER_NAME_SHOWN_MAX: usize = 64;
@@ -22,6 +22,10 @@ pub(super) fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMa
     if headers.len() > HEADERS_MAX {
         return Err(format!("must be at most {HEADERS_MAX} headers"));
     }
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(format!("must be at most {HEADERS_BYTES_MAX} bytes, names and values together"));
+    }
     let mut checked = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (name, value) in headers {
@@ -31,9 +35,6 @@ pub(super) fn check_headers(headers: BTreeMap<String, String>) -> Result<BTreeMa
         })?;
         if lower == "authorization" {
             return Err("must not hold authorization; use the authorization field, which keeps it secret".to_owned());
-        }
-        if value.len() > HEADER_VALUE_BYTES_MAX {
-            return Err(format!("value of {lower} must be at most {HEADER_VALUE_BYTES_MAX} bytes"));
         }
         let value = check_header_value(value).map_err(|rule| format!("value of {lower} {rule}"))?;
         if !seen.insert(lower.clone()) {
@@ -87,4 +88,28 @@ pub(super) fn check_header_value(value: String) -> Result<String, String> {
         return Err("must not begin or end with white space".to_owned());
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(headers: &[(usize, usize)]) -> Result<(), String> {
+        let headers = headers.iter().enumerate().map(|(n, (name, value))| {
+            let start = format!("x{n:02}");
+            (format!("{start}{}", "n".repeat(name - start.len())), "v".repeat(*value))
+        });
+        check_headers(headers.collect()).map(|_| ())
+    }
+
+    #[test]
+    fn headers_are_bounded_in_number_in_their_names_and_all_together() {
+        assert_eq!(check(&[(3, 0); HEADERS_MAX]), Ok(()));
+        assert_eq!(check(&[(3, 0); HEADERS_MAX + 1]).unwrap_err(), "must be at most 20 headers");
+        assert_eq!(check(&[(128, 8_064)]), Ok(()));
+        let too_much = "must be at most 8192 bytes, names and values together";
+        assert_eq!(check(&[(128, 8_065)]).unwrap_err(), too_much);
+        assert_eq!(check(&[(8, 4_088), (8, 4_089)]).unwrap_err(), too_much);
+        assert!(check(&[(129, 1)]).unwrap_err().ends_with("must be at most 128 bytes"));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::headers::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, check_header_name, check_header_value};
+use super::headers::{HEADERS_MAX, check_header_name, check_header_value};
 use super::validation::{Fields, word};
 
 /// The longest template of what is signed, in bytes.
@@ -129,7 +129,7 @@ fn check_custom_headers(headers: BTreeMap<String, String>) -> Result<BTreeMap<St
 
 /// Text in which every pair of braces names a known placeholder.
 fn check_template(template: String, known: &[&str]) -> Result<String, String> {
-    if template.len() > TEMPLATE_BYTES_MAX.min(HEADER_VALUE_BYTES_MAX) {
+    if template.len() > TEMPLATE_BYTES_MAX {
         return Err(format!("must be at most {TEMPLATE_BYTES_MAX} bytes"));
     }
     let mut rest = template.as_str();

@@ -6,7 +6,9 @@ use shared::domain::endpoint::{EndpointStatus, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_
 use shared::domain::endpoint_input::{
     CHANNELS_MAX, CREDENTIAL_BYTES_MAX, DESCRIPTION_CHARACTERS_MAX, EVENT_TYPES_MAX, UID_CHARACTERS_MAX,
 };
-use shared::domain::headers::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, RESERVED_HEADER_BEGINNINGS, RESERVED_HEADERS};
+use shared::domain::headers::{
+    HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, RESERVED_HEADER_BEGINNINGS, RESERVED_HEADERS,
+};
 use shared::domain::health::HealthState;
 use shared::domain::id::{EndpointId, KeyId};
 use shared::domain::payload::{PAYLOAD_FIELD_CHARACTERS_MAX, PAYLOAD_FIELDS_MAX};
@@ -135,6 +137,7 @@ fn header_name() -> Value {
     let reserved: Vec<_> = whole.chain(begun).collect();
     json!({
         "type": "string",
+        "maxLength": HEADER_NAME_BYTES_MAX,
         "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
         "not": { "type": "string", "pattern": format!("^({})$", reserved.join("|")) },
     })
@@ -145,8 +148,10 @@ fn headers_input() -> Value {
         "type": "object",
         "maxProperties": HEADERS_MAX,
         "propertyNames": header_name(),
-        "additionalProperties": header_value(HEADER_VALUE_BYTES_MAX),
-        "description": "headers that go along with every request; not `authorization`, which has its own field",
+        "additionalProperties": header_value(HEADERS_BYTES_MAX),
+        "description": format!(
+            "headers that go along with every request, names and values at most {HEADERS_BYTES_MAX} bytes together; not `authorization`, which has its own field"
+        ),
     })
 }
 

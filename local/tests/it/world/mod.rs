@@ -28,7 +28,7 @@ use shared::services::Services;
 use tokio::net::TcpListener;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use receiver::{Got, Receiver, Reply};
+pub(crate) use receiver::{Got, Receiver, Reply, TIME_LAPSE};
 
 /// How many rounds a world may take to come to rest: far more than any test needs.
 const ROUNDS_MAX: usize = 2_000;
@@ -257,6 +257,8 @@ impl World {
 
 /// How long anything is waited for that other tasks do, in seconds of the real clock; far more than it takes.
 const PATIENCE_SECONDS: u64 = 120;
+/// How often it is looked for, so that the looking takes no time from what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Waits until something holds that other tasks bring about.
 ///
@@ -267,8 +269,9 @@ pub(crate) fn until(what: &str, holds: impl AsyncFn() -> bool) -> impl Future<Ou
     let caller = std::panic::Location::caller();
     async move {
         let waiting = async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
             while !holds().await {
-                tokio::task::yield_now().await;
+                looks.tick().await;
             }
         };
         let held = tokio::time::timeout(Duration::from_secs(PATIENCE_SECONDS), waiting).await;

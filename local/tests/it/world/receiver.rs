@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 /// How often the clock is moved while a request hangs.
 const TICK: Duration = Duration::from_millis(5);
 /// How much faster than the real one it goes then.
-const TIME_LAPSE: u32 = 50;
+pub(crate) const TIME_LAPSE: u32 = 50;
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ struct Inner {
     got: HashMap<String, Vec<Got>>,
     replies: HashMap<String, Vec<Reply>>,
     secrets: HashMap<String, Vec<String>>,
+    time_lapse: Option<u32>,
 }
 
 /// The receiver. Clones share what came.
@@ -105,7 +106,13 @@ impl Receiver {
     async fn tick(&self) {
         let _moving = self.moving.lock().await;
         tokio::time::sleep(TICK).await;
-        self.clock.advance(TICK * TIME_LAPSE);
+        let time_lapse = self.inner.lock().unwrap().time_lapse;
+        self.clock.advance(TICK * time_lapse.unwrap_or(TIME_LAPSE));
+    }
+
+    /// While a request hangs, time passes for all others too. With much under way at once, it has to pass no faster than they are carried out.
+    pub(crate) fn pass_time(&self, times_faster: u32) {
+        self.inner.lock().unwrap().time_lapse = Some(times_faster);
     }
 
     /// What came at this path, whoever signed it.
