@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::calls::{self, Call, CallLog};
+use super::disk::Disk;
 use super::dynamodb::DynamoDb;
 use super::faults::{self, Fault, Faults};
 use super::journal::Journal;
@@ -38,6 +39,7 @@ pub(super) struct Front {
     pub(super) sqs: Sqs,
     pub(super) secrets: Secrets,
     pub(super) faults: Arc<Faults>,
+    pub(super) disk: Disk,
     pub(super) calls: CallLog,
     pub(super) roles: OnceLock<Roles>,
     /// What roles did not allow, each once.
@@ -93,7 +95,11 @@ impl Front {
     /// Applies faults and roles, does the operation, writes the call down.
     async fn serve(&self, request: Incomer) -> Result<Answer, Dropped> {
         let Incomer { service, ref operation, ref identity, .. } = request;
-        let fault = self.faults.hit(service, operation, identity);
+        let fault = match self.disk.has_room().await {
+            true => self.faults.hit(service, operation, identity),
+            // Better an outage of everything than one that loses what is answered.
+            false => Some(Fault::Unavailable),
+        };
         let mentioned = calls::mentioned(service, &request.body);
         let actions = calls::actions(&request.operation, &mentioned.parts);
         let roles = self.roles.get().filter(|_| fault.is_none());

@@ -15,6 +15,7 @@
 //! Signatures are not checked, and whoever has no role may do everything: it must never listen on anything but loopback.
 
 mod calls;
+mod disk;
 mod dynamodb;
 mod faults;
 mod front;
@@ -37,6 +38,7 @@ use shared::clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::disk::Disk;
 use self::dynamodb::DynamoDb;
 use self::front::Front;
 use self::journal::Journal;
@@ -173,7 +175,7 @@ impl Aws {
         });
         let sqs = sqs.map_err(unreadable)?;
         let secrets = Secrets::load(options.clock, Arc::clone(&journal), &records).map_err(unreadable)?;
-        let dynamodb_file = options.data.map(|data| data.join(DYNAMODB_FILE));
+        let dynamodb_file = options.data.as_deref().map(|data| data.join(DYNAMODB_FILE));
         if let Some(missing) = dynamodb_file.as_ref().filter(|file| !is_known && !records.is_empty() && !file.exists())
         {
             return Err(AwsStartError::Half(missing.clone()));
@@ -186,6 +188,7 @@ impl Aws {
             sqs,
             secrets,
             faults,
+            disk: Disk::new(options.data),
             calls: CallLog::new(options.keeps_calls),
             roles: OnceLock::new(),
             refused: Mutex::default(),

@@ -282,6 +282,24 @@ async fn data_directory_with_one_of_its_files_gone_is_refused() {
 /// Containers reach this machine by another address than loopback's own. 127.0.0.2 is one that Linux has everywhere.
 #[cfg(target_os = "linux")]
 #[tokio::test]
+async fn data_directory_that_cannot_be_written_is_an_outage_that_health_tells_of() {
+    let outside = tempfile::tempdir().unwrap();
+    let data = outside.path().join("data");
+    let outhook = Outhook::start(Some(&data)).await;
+    let api = outhook.api();
+    let healthy = async || api.get("/v1/health").await.expect(200)["status"] == "ok";
+    until("it is healthy", &healthy).await;
+    let gone = outside.path().join("gone");
+    std::fs::rename(&data, &gone).unwrap();
+    until("health tells of it", async || !healthy().await).await;
+    let refused = api.post("/v1/events", json!({ "type": "a", "data": {} })).await;
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    std::fs::rename(&gone, &data).unwrap();
+    until("it is healthy again", &healthy).await;
+    send(&api).await;
+}
+
+#[tokio::test]
 async fn containers_reach_the_stack_where_it_is_told_to_listen_for_them_and_only_there() {
     let reached = async |url: &str| {
         let elsewhere = url.replace("http://127.0.0.1", "127.0.0.2");

@@ -127,6 +127,15 @@ impl Directory {
         self.at_version(scope, current_version(scope, tenant)).await.map(|(_, endpoints)| endpoints)
     }
 
+    /// Whether the endpoints of a tenant that has been read just now are known without reading them.
+    #[must_use]
+    pub fn is_current(&self, scope: Scope, tenant: &TenantItem) -> bool {
+        match current_version(scope, tenant) {
+            Some(version) => self.cached().lists.get(&scope).is_some_and(|list| list.version == version),
+            None => true,
+        }
+    }
+
     /// The endpoints as this process has seen them last; `None` if it has not.
     #[must_use]
     pub fn remembered(&self, scope: Scope) -> Option<Endpoints> {

@@ -19,6 +19,7 @@ use crate::aws_error::AwsError;
 const STATEMENTS_MAX: usize = 25;
 /// The most keys of one call (DynamoDB, `BatchGetItem`).
 const KEYS_MAX: usize = 100;
+const GET_MANY: &str = "dynamodb:BatchGetItem";
 /// How often what a batch left undone is asked for again.
 const TRIES_MAX: u32 = 5;
 /// The wait before the first of those tries; doubles with each.
@@ -166,18 +167,33 @@ impl Store {
 
     /// Reads many items, 100 a call, each key once. What is not there is not in the answer.
     pub(super) async fn get_many(&self, keys: &[Key], consistent: bool) -> Result<HashMap<Key, Item>, AwsError> {
-        const OPERATION: &str = "dynamodb:BatchGetItem";
+        let (found, unread) = self.get_with_tries(keys, consistent, TRIES_MAX).await?;
+        if unread.is_empty() { Ok(found) } else { Err(AwsError::gave_up(GET_MANY)) }
+    }
+
+    /// The same without waiting for what is throttled; also gives the keys of that.
+    pub(super) async fn get_at_once(
+        &self,
+        keys: &[Key],
+        consistent: bool,
+    ) -> Result<(HashMap<Key, Item>, HashSet<Key>), AwsError> {
+        self.get_with_tries(keys, consistent, 1).await
+    }
+
+    async fn get_with_tries(
+        &self,
+        keys: &[Key],
+        consistent: bool,
+        tries: u32,
+    ) -> Result<(HashMap<Key, Item>, HashSet<Key>), AwsError> {
         let mut seen = HashSet::new();
         let distinct: Vec<_> = keys.iter().filter(|key| seen.insert(*key)).collect();
-        let mut found = HashMap::new();
+        let (mut found, mut unread) = (HashMap::new(), HashSet::new());
         for chunk in distinct.chunks(KEYS_MAX) {
             let mut open: Vec<Item> = chunk.iter().map(|key| key_item(key)).collect();
-            for attempt in 0..=TRIES_MAX {
+            for attempt in 0..tries {
                 if open.is_empty() {
                     break;
-                }
-                if attempt == TRIES_MAX {
-                    return Err(AwsError::gave_up(OPERATION));
                 }
                 if attempt > 0 {
                     back_off(attempt).await;
@@ -186,7 +202,7 @@ impl Store {
                     .set_keys(Some(std::mem::take(&mut open)))
                     .consistent_read(consistent)
                     .build()
-                    .map_err(|error| AwsError::unreadable(OPERATION, error))?;
+                    .map_err(|error| AwsError::unreadable(GET_MANY, error))?;
                 let answer = self
                     .client
                     .batch_get_item()
@@ -194,7 +210,7 @@ impl Store {
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
                     .await
-                    .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
+                    .map_err(|error| AwsError::from_sdk(GET_MANY, &error))?;
                 for item in answer.responses.unwrap_or_default().into_values().flatten() {
                     if let Some(key) = key_of(&item) {
                         found.insert(key, item);
@@ -203,8 +219,9 @@ impl Store {
                 let left = answer.unprocessed_keys.unwrap_or_default().into_values();
                 open = left.flat_map(|left| left.keys).collect();
             }
+            unread.extend(open.iter().filter_map(key_of));
         }
-        Ok(found)
+        Ok((found, unread))
     }
 }
 

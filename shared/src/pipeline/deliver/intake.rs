@@ -1,6 +1,5 @@
 //! Reading messages: into tasks, or into the dead-letter queue.
 
-use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::guarded;
@@ -88,144 +87,172 @@ impl Work {
     }
 }
 
-/// What came of a batch's messages.
+/// What a batch's messages say.
+#[derive(Debug, Default)]
 pub(super) struct Intake {
     pub(super) tasks: Vec<Task>,
+    /// Events whose ids have still to be learned, from their idempotency keys.
+    pub(super) keyed: Vec<Keyed>,
+    /// What cannot be understood.
+    pub(super) poison: Vec<Poison>,
     /// Messages that have to come again.
     pub(super) failed: Vec<String>,
 }
 
-enum Read {
+/// A message of an event with an idempotency key.
+#[derive(Debug)]
+pub(super) struct Keyed {
+    message: Incoming,
+    pub(super) scope: Scope,
+    event: NewEvent,
+    key: String,
+}
+
+/// A message that cannot be understood.
+#[derive(Debug)]
+pub(super) struct Poison {
+    pub(super) message_id: String,
+    body: String,
+    reason: String,
+}
+
+/// What became of an event with an idempotency key.
+pub(super) enum Identified {
+    /// It stands for the event.
     Task(Task),
-    /// There is nothing to be done for it, or it is a dead letter.
-    Done,
+    /// Another message stands for the same event.
+    Duplicate,
+    /// It has to come again.
     Failed(String),
 }
 
-/// Reads every message; what cannot be understood goes to the dead-letter queue, so that no message is retried into oblivion.
-pub(super) async fn read(services: &Services, batch: Vec<Incoming>) -> Intake {
-    let mut intake = Intake { tasks: Vec::with_capacity(batch.len()), failed: Vec::new() };
-    for read in join_all(batch.into_iter().map(|message| read_one(services, message))).await {
-        match read {
-            Read::Task(task) => intake.tasks.push(task),
-            Read::Done => {}
-            Read::Failed(message_id) => intake.failed.push(message_id),
+/// Reads every message. Pure.
+pub(super) fn read(batch: Vec<Incoming>) -> Intake {
+    let mut intake = Intake::default();
+    for message in batch {
+        let understood = guarded(&message.message_id, || {
+            let request_id = message.request_id.as_deref();
+            tracing::debug!(message_id = message.message_id, request_id, receives = message.receive_count, "reading");
+            match message.lane {
+                Lane::Events => understand_event(&message),
+                Lane::Retries => understand_retry(&message.body).map(Content::Work),
+            }
+        });
+        match understood {
+            Some(Ok(Content::Work(work))) => intake.tasks.push(task(message, work)),
+            Some(Ok(Content::Event(scope, event, Some(key)))) => {
+                intake.keyed.push(Keyed { message, scope, event, key });
+            }
+            Some(Ok(Content::Event(scope, event, None))) => {
+                let (id, check_existing) = own_identity(&message);
+                let work = work_of(event, id, scope, check_existing);
+                intake.tasks.push(task(message, work));
+            }
+            Some(Err(reason)) => {
+                let Incoming { message_id, body, .. } = message;
+                intake.poison.push(Poison { message_id, body, reason });
+            }
+            None => intake.failed.push(message.message_id),
         }
     }
     intake
 }
 
-async fn read_one(services: &Services, message: Incoming) -> Read {
-    let understood = guarded(&message.message_id, || {
-        let request_id = message.request_id.as_deref();
-        tracing::debug!(message_id = message.message_id, request_id, receives = message.receive_count, "reading");
-        match message.lane {
-            Lane::Events => understand_event(&message).map(Content::Event),
-            Lane::Retries => understand_retry(&message.body).map(Content::Known),
-        }
-    });
-    let identified = match understood {
-        Some(Ok(Content::Event(understood))) => identify(services, &message, understood).await,
-        Some(Ok(Content::Known(work))) => Ok(Identified::Work(work)),
-        Some(Err(reason)) => return dead_letter(services, &message.message_id, &message.body, &reason).await,
-        None => return Read::Failed(message.message_id),
-    };
-    match identified {
-        Ok(Identified::Work(work)) => Read::Task(Task {
-            message_id: message.message_id,
-            body: message.body,
-            request_id: message.request_id,
-            redelivered: message.receive_count > 1,
-            work,
-        }),
-        Ok(Identified::Duplicate) => Read::Done,
-        Ok(Identified::TooEarly) => Read::Failed(message.message_id),
-        Err(error) => {
-            tracing::error!(%error, message_id = message.message_id, "message could not be identified");
-            Read::Failed(message.message_id)
-        }
-    }
+fn task(message: Incoming, work: Work) -> Task {
+    let redelivered = message.receive_count > 1;
+    let Incoming { message_id, body, request_id, .. } = message;
+    Task { message_id, body, request_id, redelivered, work }
 }
 
-async fn dead_letter(services: &Services, message_id: &str, body: &str, reason: &str) -> Read {
+/// Puts a message that cannot be understood into the dead-letter queue, so that none is retried into oblivion; whether that worked.
+pub(super) async fn dead_letter_poison(services: &Services, poison: &Poison) -> bool {
+    dead_letter(services, &poison.message_id, &poison.body, &poison.reason).await
+}
+
+async fn dead_letter(services: &Services, message_id: &str, body: &str, reason: &str) -> bool {
     match services.queues.send_dead_letter(body, reason).await {
         Ok(()) => {
             tracing::error!(message_id, reason, "message cannot be understood; it is in the dead-letter queue");
-            Read::Done
+            true
         }
         Err(error) => {
             tracing::error!(message_id, reason, %error, "message cannot be understood and did not get to the dead-letter queue");
-            Read::Failed(message_id.to_owned())
+            false
         }
     }
 }
 
 /// Makes a dead letter of a task that turned out to make no sense; whether that worked.
 pub(super) async fn dead_letter_task(services: &Services, task: &Task, reason: &str) -> bool {
-    matches!(dead_letter(services, &task.message_id, &task.body, reason).await, Read::Done)
+    dead_letter(services, &task.message_id, &task.body, reason).await
 }
 
 /// What a message was understood as.
 enum Content {
-    /// An event that has no id yet.
-    Event(Understood),
+    /// An event that has no id yet, and its idempotency key.
+    Event(Scope, NewEvent, Option<String>),
     /// What it asks for is all there.
-    Known(Work),
-}
-
-struct Understood {
-    scope: Scope,
-    event: NewEvent,
-    key: Option<String>,
-}
-
-fn understand_event(message: &Incoming) -> Result<Understood, String> {
-    let (scope, mut event) = NewEvent::from_message(message.body.as_bytes()).map_err(|errors| errors.to_string())?;
-    let key = event.idempotency_key.take();
-    Ok(Understood { scope, event, key })
-}
-
-/// What a message turned out to be.
-enum Identified {
     Work(Work),
-    /// Another message stands for the same event, by its idempotency key.
-    Duplicate,
-    /// The API is about to send the same event; whether it does is known a little later.
-    TooEarly,
 }
 
-/// Gives an event its id: the API's, that of its idempotency key, or one that is derived from the message.
-async fn identify(services: &Services, message: &Incoming, understood: Understood) -> Result<Identified, AwsError> {
-    let Understood { scope, event, key } = understood;
-    let derived = EventId::derived_from_message(message.sent_at, &message.message_id);
-    let mut id = message.event_id.unwrap_or(derived);
+fn understand_event(message: &Incoming) -> Result<Content, String> {
+    let (scope, mut event) = NewEvent::from_message(message.body.as_bytes()).map_err(|errors| errors.to_string())?;
+    // Where the API has given an id, it has taken the key.
+    let key = event.idempotency_key.take().filter(|_| message.event_id.is_none());
+    Ok(Content::Event(scope, event, key))
+}
+
+/// The id of a message's event, the API's or one that is derived from the message; and whether parts of it may be on record.
+fn own_identity(message: &Incoming) -> (EventId, bool) {
+    let id = message.event_id.unwrap_or_else(|| EventId::derived_from_message(message.sent_at, &message.message_id));
     // Sent back from the dead-letter queue, a message is a new one to SQS; its event is older than it.
     let sent_back = seconds_until(message.sent_at, id.created_at()) > SENT_BACK_AFTER_SECONDS;
-    let mut check_existing = message.receive_count > 1 || message.resend || sent_back;
-    if let (Some(key), None) = (key, message.event_id) {
-        // The message itself is in the queue already. Its claim is derived from it, so that it knows its own when it comes again.
-        let now = services.clock.now();
-        let record = IdempotencyRecord::new(id, None, true, id.to_string(), now);
-        if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, &record, now).await? {
-            let is_own = earlier.claim == record.claim;
-            if earlier.queued && !is_own {
-                return Ok(Identified::Duplicate);
-            }
-            if !earlier.queued && !is_own {
-                // Whoever had claimed it has died, or could not send: then this message stands for the event, under its id.
-                let is_over = earlier.claimed_until <= now;
-                if !is_over || !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
-                    return Ok(Identified::TooEarly);
-                }
-            }
-            services.store.confirm_claim(scope, &key, &record.claim).await?;
-            id = earlier.event_id;
-            check_existing = true;
-        }
-    }
+    (id, message.receive_count > 1 || message.resend || sent_back)
+}
+
+fn work_of(event: NewEvent, id: EventId, scope: Scope, check_existing: bool) -> Work {
     // The id's own time, not the message's: an event that is sent twice under one id has one body.
     let event = Box::new(event.accepted(id, scope, id.created_at()));
-    Ok(Identified::Work(Work::Event { event, check_existing }))
+    Work::Event { event, check_existing }
+}
+
+/// Gives an event the id of its idempotency key.
+pub(super) async fn identify(services: &Services, keyed: Keyed) -> Identified {
+    let message_id = keyed.message.message_id.clone();
+    match claim(services, keyed).await {
+        Ok(Some(identified)) => identified,
+        // The API is about to send the same event; whether it does is known a little later.
+        Ok(None) => Identified::Failed(message_id),
+        Err(error) => {
+            tracing::error!(%error, message_id, "message could not be identified");
+            Identified::Failed(message_id)
+        }
+    }
+}
+
+async fn claim(services: &Services, keyed: Keyed) -> Result<Option<Identified>, AwsError> {
+    let Keyed { message, scope, event, key } = keyed;
+    let (mut id, mut check_existing) = own_identity(&message);
+    // The message itself is in the queue already. Its claim is derived from it, so that it knows its own when it comes again.
+    let now = services.clock.now();
+    let record = IdempotencyRecord::new(id, None, true, id.to_string(), now);
+    if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, &record, now).await? {
+        let is_own = earlier.claim == record.claim;
+        if earlier.queued && !is_own {
+            return Ok(Some(Identified::Duplicate));
+        }
+        if !earlier.queued && !is_own {
+            // Whoever had claimed it has died, or could not send: then this message stands for the event, under its id.
+            let is_over = earlier.claimed_until <= now;
+            if !is_over || !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
+                return Ok(None);
+            }
+        }
+        services.store.confirm_claim(scope, &key, &record.claim).await?;
+        id = earlier.event_id;
+        check_existing = true;
+    }
+    Ok(Some(Identified::Task(task(message, work_of(event, id, scope, check_existing)))))
 }
 
 fn understand_retry(body: &str) -> Result<Work, String> {

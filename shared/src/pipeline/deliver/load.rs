@@ -1,26 +1,94 @@
-//! Reading what the decisions about a batch need: one call for what every batch needs, and a second round only where something may be on record or has changed.
+//! Reading what the decisions about a batch need.
+//!
+//! One call reads what every batch needs, for all tenants together, and does not wait for anyone: what is throttled then is not read. Tenants for which that is all
+//! there is to know go on at once. Every other one reads what it still needs by itself, so that nobody waits for another's reading.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::slice;
 
 use futures::future::join_all;
 
 use super::guarded;
-use super::intake::{Task, Work};
+use super::intake::{Intake, Keyed, Task, Work};
 use super::plan::{self, Known};
 use crate::aws_error::AwsError;
-use crate::domain::id::EndpointId;
+use crate::domain::id::{EndpointId, TenantId};
 use crate::services::Services;
+use crate::store::flows::Flow;
+use crate::store::items::TenantItem;
 
-/// Reads it for the whole batch, or, where that fails, for each task by itself; then with the places of the tasks for which it could not be read. So what is
-/// throttled or cannot be read for one tenant, endpoint or event brings back the messages that are about it and no others.
-pub(super) async fn load(services: &Services, tasks: &[Task]) -> (Known, BTreeSet<usize>) {
-    match load_together(services, tasks).await {
+/// What has been read for all tenants together.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    tenants: HashMap<TenantId, TenantItem>,
+    flows: HashMap<EndpointId, Flow>,
+    /// The endpoints whose flows are known, there or not.
+    asked: BTreeSet<EndpointId>,
+}
+
+/// Messages that go on together.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) tasks: Vec<Task>,
+    pub(super) keyed: Vec<Keyed>,
+}
+
+/// Reads the tenants of a batch and the flows of the endpoints that its tasks are for, as far as this process remembers those. What cannot be read at once is left out.
+pub(super) async fn read_shared(services: &Services, intake: &Intake) -> Shared {
+    let of_tasks = intake.tasks.iter().map(|task| task.work.scope());
+    let scopes = of_tasks.chain(intake.keyed.iter().map(|keyed| keyed.scope));
+    let tenants: BTreeSet<_> = scopes.map(|scope| scope.tenant_id).collect();
+    let tenants: Vec<_> = tenants.into_iter().collect();
+    let flows: BTreeSet<_> = intake.tasks.iter().flat_map(|task| remembered(services, task)).collect();
+    let flows: Vec<_> = flows.into_iter().collect();
+    match services.store.tenants_and_flows_at_once(&tenants, &flows).await {
+        Ok((tenants, flows, asked)) => Shared { tenants, flows, asked },
+        Err(error) => {
+            tracing::warn!(%error, "the tenants of a batch could not be read together");
+            Shared::default()
+        }
+    }
+}
+
+/// The messages that wait for nothing more to be read, in one group; and those of each other tenant in one of their own.
+pub(super) fn groups(services: &Services, intake: Intake, shared: &Shared) -> Vec<Group> {
+    let mut by_tenant: BTreeMap<TenantId, Group> = BTreeMap::new();
+    for task in intake.tasks {
+        by_tenant.entry(task.work.scope().tenant_id).or_default().tasks.push(task);
+    }
+    for keyed in intake.keyed {
+        by_tenant.entry(keyed.scope.tenant_id).or_default().keyed.push(keyed);
+    }
+    let mut at_once = Group::default();
+    let mut groups = Vec::new();
+    for (tenant, group) in by_tenant {
+        let is_known = |task: &Task| is_known(services, task, shared.tenants.get(&tenant), shared);
+        if group.keyed.is_empty() && group.tasks.iter().all(is_known) {
+            at_once.tasks.extend(group.tasks);
+        } else {
+            groups.push(group);
+        }
+    }
+    groups.push(at_once);
+    groups
+}
+
+/// Whether a task can be decided on with what has been read.
+fn is_known(services: &Services, task: &Task, tenant: Option<&TenantItem>, shared: &Shared) -> bool {
+    let is_list_current = tenant.is_some_and(|tenant| services.directory.is_current(task.work.scope(), tenant));
+    let is_new = matches!(task.work, Work::Event { check_existing: false, .. } | Work::Wake { .. });
+    is_list_current && is_new && remembered(services, task).iter().all(|id| shared.asked.contains(id))
+}
+
+/// Reads what a group needs, or, where that fails, each task by itself; then with the places of the tasks for which it could not be read. So what is throttled or cannot be
+/// read for one endpoint or event brings back the messages that are about it and no others.
+pub(super) async fn load(services: &Services, tasks: &[Task], shared: &Shared) -> (Known, BTreeSet<usize>) {
+    match load_together(services, tasks, shared).await {
         Ok(known) => return (known, BTreeSet::new()),
         Err(error) => tracing::warn!(%error, "what a batch is about could not be read together"),
     }
     let (mut known, mut unread) = (Known::default(), BTreeSet::new());
-    let each = tasks.iter().map(|task| load_together(services, slice::from_ref(task)));
+    let each = tasks.iter().map(|task| load_together(services, slice::from_ref(task), shared));
     for (message, (task, read)) in tasks.iter().zip(join_all(each).await).enumerate() {
         match read {
             Ok(more) => known.extend(more),
@@ -33,16 +101,28 @@ pub(super) async fn load(services: &Services, tasks: &[Task]) -> (Known, BTreeSe
     (known, unread)
 }
 
-async fn load_together(services: &Services, tasks: &[Task]) -> Result<Known, AwsError> {
+async fn load_together(services: &Services, tasks: &[Task], shared: &Shared) -> Result<Known, AwsError> {
     let scopes: BTreeSet<_> = tasks.iter().map(|task| task.work.scope()).collect();
-    let tenants: BTreeSet<_> = scopes.iter().map(|scope| scope.tenant_id).collect();
-    let tenants: Vec<_> = tenants.into_iter().collect();
+    let (mut tenants, mut unread) = (HashMap::new(), BTreeSet::new());
+    for id in scopes.iter().map(|scope| scope.tenant_id) {
+        match shared.tenants.get(&id) {
+            Some(tenant) => {
+                tenants.insert(id, tenant.clone());
+            }
+            None => {
+                unread.insert(id);
+            }
+        }
+    }
+    let unread: Vec<_> = unread.into_iter().collect();
     // The endpoints as this process remembers them say which flows to ask for along with the tenants.
     let asked: BTreeSet<_> = tasks.iter().flat_map(|task| remembered(services, task)).collect();
-    let flows: Vec<_> = asked.iter().copied().collect();
+    let to_ask: Vec<_> = asked.difference(&shared.asked).copied().collect();
     let stored_events: Vec<_> = tasks.iter().filter_map(|task| task.work.stored_event()).collect();
-    let ((tenants, flows), events) =
-        futures::try_join!(services.store.tenants_and_flows(&tenants, &flows), services.store.events(&stored_events))?;
+    let ((more_tenants, mut flows), events) =
+        futures::try_join!(services.store.tenants_and_flows(&unread, &to_ask), services.store.events(&stored_events))?;
+    tenants.extend(more_tenants);
+    flows.extend(asked.iter().filter_map(|id| Some((*id, shared.flows.get(id)?.clone()))));
     let endpoints = services.directory.endpoints_of(&scopes, &tenants).await?;
     let mut known = Known { endpoints, flows, events, ..Known::default() };
     // What an event or a fan-out may have on record is known only when the endpoints are. A task that cannot be looked into here cannot be planned

@@ -4,8 +4,8 @@
 //!
 //! - [`Incoming`] is a message as a queue hands it over. [`intake`] reads it into a task: a new event, a part of a large fan-out, a look at a backlog, or a
 //!   bulk replay. What cannot be read goes to the dead-letter queue at once, with the reason.
-//! - [`load`] reads what the decisions need: the tenants with the flows of their endpoints, in one call for the whole batch; and what is on record, where
-//!   something can be.
+//! - [`load`] reads what the decisions need: the tenants with the flows of their endpoints, in one call for the whole batch; and for each tenant by itself
+//!   what has changed, and what is on record, where something can be. A tenant that needs no more reading goes on at once.
 //! - [`plan`] decides, purely: which first attempts are made now, which deliveries wait in their endpoint's backlog or end without a request, which events
 //!   are fanned out in parts.
 //! - [`first`] makes first attempts, side by side, and [`drain`] goes through backlogs; both by [`attempt`].
@@ -28,6 +28,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
@@ -46,7 +47,8 @@ pub use intake::{Incoming, Lane};
 use batch::Batch;
 use coalesce::{Busy, Coalescer, serve};
 use first::EventWrite;
-use intake::{Intake, Task, Work};
+use intake::{Identified, Task, Work};
+use load::{Group, Shared};
 use plan::{BatchDedup, Known, Plan};
 
 /// The most writes of one call (DynamoDB, `BatchExecuteStatement`).
@@ -61,15 +63,44 @@ const LEASE_SPARE_SECONDS: u64 = 10;
 ///
 /// A receiver's failure is on record and its message is done. Repeating a message is safe: what is on record is not done again.
 pub async fn deliver(services: &Services, messages: Vec<Incoming>, deadline: Moment) -> Vec<String> {
-    let Intake { tasks, mut failed } = intake::read(services, messages).await;
-    let (known, unread) = load::load(services, &tasks).await;
+    let mut intake = intake::read(messages);
+    let (poison, mut failed) = (std::mem::take(&mut intake.poison), std::mem::take(&mut intake.failed));
+    let shared = load::read_shared(services, &intake).await;
+    let groups = load::groups(services, intake, &shared);
     let (writes, asked_writes) = Coalescer::new();
     let (wakes, asked_wakes) = Coalescer::new();
     let busy = Busy::default();
     let batch = Batch::new(services, writes, wakes, busy.clone(), deadline);
     let writing = serve(asked_writes, WRITES_MAX, busy.clone(), |writes| record(services.clone(), writes));
     let waking = serve(asked_wakes, MESSAGES_MAX, busy, |wakes| send(services.clone(), wakes));
-    let (ledger, (), ()) = futures::join!(carry_out(batch, &tasks, known, unread), writing, waking);
+    let working = async move {
+        let working = groups.into_iter().map(|group| work_on(batch.clone(), group, &shared));
+        let working: Vec<_> = working.collect();
+        // The writes end when nobody can ask for one any more.
+        drop(batch);
+        join_all(working).await.into_iter().flatten().collect::<Vec<_>>()
+    };
+    let burying = join_all(poison.iter().map(|poison| intake::dead_letter_poison(services, poison)));
+    let (worked, buried, (), ()) = futures::join!(working, burying, writing, waking);
+    let unburied = poison.iter().zip(buried).filter(|(_, is_buried)| !is_buried);
+    failed.extend(unburied.map(|(poison, _)| poison.message_id.clone()));
+    failed.extend(worked);
+    failed
+}
+
+/// Does everything that the messages of a group ask for; the ids of those that have to come again.
+async fn work_on(batch: Batch, group: Group, shared: &Shared) -> Vec<String> {
+    let Group { mut tasks, keyed } = group;
+    let mut failed = Vec::new();
+    for identified in join_all(keyed.into_iter().map(|keyed| intake::identify(&batch.services, keyed))).await {
+        match identified {
+            Identified::Task(task) => tasks.push(task),
+            Identified::Duplicate => {}
+            Identified::Failed(message_id) => failed.push(message_id),
+        }
+    }
+    let (known, unread) = load::load(&batch.services, &tasks, shared).await;
+    let ledger = carry_out(batch, &tasks, known, unread).await;
     failed.extend(ledger.failed(tasks));
     failed
 }

@@ -6,7 +6,7 @@
 mod changes;
 mod expressions;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -126,24 +126,26 @@ impl Store {
         tenants: &[TenantId],
         flows: &[EndpointId],
     ) -> Result<(HashMap<TenantId, TenantItem>, HashMap<EndpointId, Flow>), AwsError> {
-        let wanted: Vec<_> =
-            tenants.iter().map(|id| keys::tenant(*id)).chain(flows.iter().map(|id| keys::flow(*id))).collect();
-        let mut items = self.get_many(&wanted, true).await?;
-        let mut found = HashMap::new();
-        for id in tenants {
-            if let Some(item) = items.remove(&keys::tenant(*id)) {
-                found.insert(*id, from_item(item)?);
-            }
-        }
-        let read = |(key, item): (Key, Item)| match from_item::<Flow>(item) {
-            Ok(flow) => Some((flow.endpoint_id, flow)),
-            // Its endpoint alone is as if it had none: new events go to it at once, and what waits waits until this is mended.
-            Err(error) => {
-                tracing::error!(%error, key = key.pk, "a flow cannot be read");
-                None
-            }
-        };
-        Ok((found, items.into_iter().filter_map(read).collect()))
+        let mut items = self.get_many(&keys_of(tenants, flows), true).await?;
+        let found =
+            take_tenants(&mut items, tenants).map(|(id, tenant)| Ok((id, tenant?))).collect::<Result<_, _>>()?;
+        Ok((found, read_flows(items)))
+    }
+
+    /// The same without waiting for what is throttled: that is left out, and so is a tenant that cannot be read. Also gives the endpoints whose flows have been
+    /// read, there or not.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn tenants_and_flows_at_once(
+        &self,
+        tenants: &[TenantId],
+        flows: &[EndpointId],
+    ) -> Result<(HashMap<TenantId, TenantItem>, HashMap<EndpointId, Flow>, BTreeSet<EndpointId>), AwsError> {
+        let (mut items, unread) = self.get_at_once(&keys_of(tenants, flows), true).await?;
+        let asked = flows.iter().copied().filter(|id| !unread.contains(&keys::flow(*id))).collect();
+        let found = take_tenants(&mut items, tenants).filter_map(|(id, tenant)| Some((id, tenant.ok()?))).collect();
+        Ok((found, read_flows(items), asked))
     }
 
     /// Reads the flows that there are of these endpoints.
@@ -192,6 +194,30 @@ impl Store {
         let ids = items.iter().filter_map(|item| item.get(keys::PK)?.as_s().ok()?.strip_prefix("FLOW#")?.parse().ok());
         Ok((ids.collect(), next))
     }
+}
+
+fn keys_of(tenants: &[TenantId], flows: &[EndpointId]) -> Vec<Key> {
+    tenants.iter().map(|id| keys::tenant(*id)).chain(flows.iter().map(|id| keys::flow(*id))).collect()
+}
+
+/// Takes the tenants' items out.
+fn take_tenants<'a>(
+    items: &'a mut HashMap<Key, Item>,
+    tenants: &'a [TenantId],
+) -> impl Iterator<Item = (TenantId, Result<TenantItem, AwsError>)> + 'a {
+    tenants.iter().filter_map(|id| Some((*id, from_item(items.remove(&keys::tenant(*id))?))))
+}
+
+fn read_flows(items: HashMap<Key, Item>) -> HashMap<EndpointId, Flow> {
+    let read = |(key, item): (Key, Item)| match from_item::<Flow>(item) {
+        Ok(flow) => Some((flow.endpoint_id, flow)),
+        // Its endpoint alone is as if it had none: new events go to it at once, and what waits waits until this is mended.
+        Err(error) => {
+            tracing::error!(%error, key = key.pk, "a flow cannot be read");
+            None
+        }
+    };
+    items.into_iter().filter_map(read).collect()
 }
 
 /// The write by which one drain, and no other, takes a flow: only with the valid wake, and only if no other drain has it.
