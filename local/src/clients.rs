@@ -2,12 +2,12 @@
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
-use shared::services::aws_base;
+use shared::aws;
 
 /// An SDK configuration for a caller of this name, which is its access key: what the embedded services know their callers by.
 pub async fn sdk_config(aws_endpoint_url: &str, identity: &str) -> SdkConfig {
     let credentials = Credentials::new(identity, "local", None, None, "outhook-local");
-    aws_base()
+    aws::base()
         .endpoint_url(aws_endpoint_url)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .credentials_provider(SharedCredentialsProvider::new(credentials))

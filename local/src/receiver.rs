@@ -4,7 +4,7 @@
 //! Everything else is answered with 200. What came is readable at `GET /requests`, newest last.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -14,6 +14,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
+use shared::cache::lock;
 use shared::clock::Clock;
 use shared::domain::time;
 use standardwebhooks::Webhook;
@@ -112,7 +113,7 @@ impl Receiver {
     }
 
     fn keep(&self, received: Received) -> u64 {
-        let mut kept = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.received);
         if kept.requests.len() >= REQUESTS_KEPT_MAX {
             kept.requests.pop_front();
             kept.dropped += 1;
@@ -122,7 +123,7 @@ impl Receiver {
     }
 
     fn mark_verified(&self, number: u64) {
-        let mut kept = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.received);
         let place = number.checked_sub(kept.dropped).and_then(|place| usize::try_from(place).ok());
         if let Some(received) = place.and_then(|place| kept.requests.get_mut(place)) {
             received.verified = true;
@@ -132,7 +133,7 @@ impl Receiver {
     /// Which answer in a sequence it is this event's turn for.
     fn turn(&self, path: &str, headers: &HeaderMap) -> usize {
         let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = lock(&self.turns);
         if turns.len() >= REQUESTS_KEPT_MAX {
             turns.clear();
         }
@@ -143,7 +144,7 @@ impl Receiver {
 }
 
 async fn requests(State(receiver): State<Receiver>) -> Response {
-    let kept = receiver.received.lock().unwrap_or_else(PoisonError::into_inner).requests.clone();
+    let kept = lock(&receiver.received).requests.clone();
     Json(kept).into_response()
 }
 
@@ -219,7 +220,7 @@ impl SigningSecrets {
             let _turn = self.reading.lock().await;
             if !self.fits(headers, body) {
                 let read = self.read().await;
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = read;
+                *lock(&self.known) = read;
             }
         };
         // Late is as good as not: the request is on record, unverified.
@@ -228,7 +229,7 @@ impl SigningSecrets {
     }
 
     fn fits(&self, headers: &HeaderMap, body: &[u8]) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known.iter().any(|secret| {
             let webhook = if secret.starts_with("whsec_") {
                 Webhook::new(secret)

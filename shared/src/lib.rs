@@ -11,9 +11,12 @@
 //!
 //! Dependencies point one way: functions and local on pipeline; pipeline on store, queue, secrets, sending; those on signing; signing on domain.
 
+pub mod aws;
 pub mod aws_error;
+pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod directory;
 pub mod domain;
 pub mod metrics;
 pub mod pipeline;

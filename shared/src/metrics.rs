@@ -5,10 +5,12 @@
 //! not even a function's name. What is behind a number is in the log line of each attempt.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+use crate::cache::lock;
 
 /// The most values of one metric in a line (CloudWatch, embedded metric format).
 const VALUES_PER_LINE_MAX: usize = 100;
@@ -119,7 +121,7 @@ impl Metrics {
 
     fn change(&self, change: impl FnOnce(&mut Tally)) {
         if let Some(measured) = &self.0 {
-            change(&mut measured.tally.lock().unwrap_or_else(PoisonError::into_inner));
+            change(&mut lock(&measured.tally));
         }
     }
 
@@ -136,7 +138,7 @@ impl Metrics {
     #[must_use]
     pub fn take(&self, now: Timestamp) -> Vec<Value> {
         let Some(measured) = &self.0 else { return Vec::new() };
-        let tally = std::mem::take(&mut *measured.tally.lock().unwrap_or_else(PoisonError::into_inner));
+        let tally = std::mem::take(&mut *lock(&measured.tally));
         lines(&measured.namespace, &tally, now)
     }
 }

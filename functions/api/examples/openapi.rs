@@ -3,6 +3,6 @@
 use std::io::Write;
 
 fn main() -> std::io::Result<()> {
-    let text = serde_json::to_string_pretty(api::openapi::document())?;
+    let text = serde_json::to_string_pretty(api::document())?;
     writeln!(std::io::stdout(), "{text}")
 }

@@ -7,7 +7,7 @@ use shared::domain::event::EVENT_BYTES_MAX;
 use crate::error::ApiError;
 
 /// The largest body of any route that takes one object, in bytes: that of an event.
-const BODY_BYTES_MAX: usize = EVENT_BYTES_MAX;
+pub(crate) const BODY_BYTES_MAX: usize = EVENT_BYTES_MAX;
 
 /// The largest body of a route that takes many, in bytes. Lambda hands over 6,291,456 bytes at the most, of which the body takes more than its own length,
 /// because it is a text inside JSON: this leaves room for one escaped character in two.

@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::domain::api_key::Permission;
 use shared::domain::attempt::{Attempt, Outcome, Trigger};
 use shared::domain::delivery::{Delivery, DeliveryStatus, WaitingFor};
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
@@ -31,7 +30,6 @@ use crate::auth::Caller;
 use crate::body::OptionalBody;
 use crate::endpoints;
 use crate::error::ApiError;
-use crate::idempotent::{self, Owner};
 use crate::query::Params;
 use crate::respond;
 use crate::sort::Sort;
@@ -121,7 +119,6 @@ pub(crate) async fn list(
     Path(endpoint): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::DeliveriesRead)?;
     let cursor = params.one("cursor", |text| Ok(text.to_owned()));
     let (limit, _) = params.paging::<EventId>();
     let (from, until) = params.window();
@@ -173,24 +170,18 @@ pub(crate) async fn retry_one(
     caller: Caller,
     State(api): State<Api>,
     Path((endpoint, event)): Path<(String, String)>,
-    headers: HeaderMap,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::DeliveriesWrite)?;
-    let path = format!("/v1/endpoints/{endpoint}/deliveries/{event}/retry");
-    let retried = async {
-        Fields::from_body(&body)?.finish().finish(Some(()))?;
-        let event_id: EventId = event.parse().map_err(|_| NO_DELIVERY)?;
-        let endpoint = endpoints::find(&api.services, caller.scope(), &endpoint).await?;
-        if endpoint.status != EndpointStatus::Active {
-            return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
-        }
-        let now = api.services.clock.now();
-        let stored = api.services.store.delivery(endpoint.id, event_id, now).await?.ok_or(NO_DELIVERY)?;
-        retry(&api.services, &endpoint, &stored).await?;
-        Ok(respond::data(StatusCode::ACCEPTED, RetriedView { endpoint_id: endpoint.id, event_id }))
-    };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| retried).await
+    Fields::from_body(&body)?.finish().finish(Some(()))?;
+    let event_id: EventId = event.parse().map_err(|_| NO_DELIVERY)?;
+    let endpoint = endpoints::find(&api.services, caller.scope(), &endpoint).await?;
+    if endpoint.status != EndpointStatus::Active {
+        return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
+    }
+    let now = api.services.clock.now();
+    let stored = api.services.store.delivery(endpoint.id, event_id, now).await?.ok_or(NO_DELIVERY)?;
+    retry(&api.services, &endpoint, &stored).await?;
+    Ok(respond::data(StatusCode::ACCEPTED, RetriedView { endpoint_id: endpoint.id, event_id }))
 }
 
 pub(crate) async fn show(
@@ -198,7 +189,6 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Path((endpoint, event)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::DeliveriesRead)?;
     let event_id: EventId = event.parse().map_err(|_| NO_DELIVERY)?;
     let endpoint = endpoints::find(&api.services, caller.scope(), &endpoint).await?;
     let now = api.services.clock.now();

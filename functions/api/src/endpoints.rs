@@ -5,7 +5,6 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
-use shared::domain::api_key::Permission;
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::endpoint_input::{EndpointChanges, NewEndpoint, UID_CHARACTERS_MAX, check_uid};
 use shared::domain::event_type::EventType;
@@ -21,29 +20,25 @@ use crate::body::JsonBody;
 use crate::endpoint_health::{self, HealthView};
 use crate::endpoint_view::EndpointView;
 use crate::error::ApiError;
-use crate::idempotent::{self, Owner, ShownSecret};
+use crate::idempotent::{MadeFrom, ShownSecret};
 use crate::query::Params;
 use crate::respond;
 
 pub(crate) async fn create(
     caller: Caller,
     State(api): State<Api>,
-    headers: HeaderMap,
+    MadeFrom(origin): MadeFrom,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
-    let create = async |origin| {
-        let new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
-        match endpoints::create(&api.services, caller.scope(), caller.key.id, &new, origin).await? {
-            Created::Yes(endpoint, secret) => {
-                let now = api.services.clock.now();
-                Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
-            }
-            Created::LimitReached => Err(LIMIT_REACHED),
-            Created::UidTaken => Err(UID_TAKEN),
+    let new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
+    match endpoints::create(&api.services, caller.scope(), caller.key.id, &new, origin).await? {
+        Created::Yes(endpoint, secret) => {
+            let now = api.services.clock.now();
+            Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
         }
-    };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/endpoints", &body, create).await
+        Created::LimitReached => Err(LIMIT_REACHED),
+        Created::UidTaken => Err(UID_TAKEN),
+    }
 }
 
 pub(crate) async fn put(
@@ -53,7 +48,6 @@ pub(crate) async fn put(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
     let uid = check_uid(uid).map_err(|rule| ApiError::field("uid", rule))?;
     let mut new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
     if new.settings.uid.as_ref().is_some_and(|given| *given != uid) {
@@ -77,7 +71,6 @@ pub(crate) async fn put(
 }
 
 pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsRead)?;
     let (limit, after) = params.paging::<EndpointId>();
     let status = params.one("status", |text| match text {
         "active" => Ok(EndpointStatus::Active),
@@ -110,7 +103,6 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsRead)?;
     let endpoint = find(&api.services, caller.scope(), &name).await?;
     let health = endpoint_health::of_one(&api.services, endpoint.id).await?;
     Ok(answer(StatusCode::OK, endpoint, None, health, api.services.clock.now()))
@@ -123,7 +115,6 @@ pub(crate) async fn change(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
     let changes = EndpointChanges::from_body(&body, &api.services.config.addresses)?;
     let expected_version = if_match(&headers)?;
     let id = find_id(&api.services, caller.scope(), &name).await?;
@@ -142,7 +133,6 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
     let by_uid = check_uid(name.clone()).is_ok();
     let deleted = match find_id(&api.services, caller.scope(), &name).await {
         Ok(id) => endpoints::delete(&api.services, caller.scope(), id).await?,

@@ -1,6 +1,5 @@
 //! The one place where errors become HTTP: status, code, message. What went wrong inside is logged here and never shown.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -8,8 +7,6 @@ use serde::Serialize;
 use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
 use shared::domain::validation::{FieldError, FieldErrors};
-
-use crate::request_id::RequestId;
 
 /// How long a caller should wait when a dependency is down, in seconds.
 const UNAVAILABLE_RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -135,6 +132,10 @@ pub(crate) struct ErrorBody {
     details: Vec<FieldError>,
 }
 
+/// Marks a response to a request of which nobody knows whether it was carried out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unsettled;
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
@@ -146,8 +147,12 @@ impl IntoResponse for ApiError {
             _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER),
             _ => None,
         };
+        let is_unsettled = matches!(self, Self::Aws(_));
         let body = self.body();
         let mut response = status.into_response();
+        if is_unsettled {
+            response.extensions_mut().insert(Unsettled);
+        }
         if let Some(retry_after) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, retry_after);
         }
@@ -157,32 +162,4 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(body);
         response
     }
-}
-
-/// Writes the error body of a response that has one.
-pub(crate) fn complete(mut response: Response, request_id: &RequestId) -> Response {
-    #[derive(Serialize)]
-    struct Envelope<'a> {
-        error: WithRequestId<'a>,
-    }
-    #[derive(Serialize)]
-    struct WithRequestId<'a> {
-        #[serde(flatten)]
-        body: ErrorBody,
-        request_id: &'a str,
-    }
-    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ErrorBody>().is_none() {
-        // The one refusal that axum makes by itself: a path that is not UTF-8 when it is decoded. It names nothing.
-        response = ApiError::NotFound("route").into_response();
-    }
-    let Some(body) = response.extensions_mut().remove::<ErrorBody>() else { return response };
-    let envelope = Envelope { error: WithRequestId { body, request_id: request_id.as_str() } };
-    let (parts, _) = response.into_parts();
-    let mut complete = (parts.status, Json(envelope)).into_response();
-    for (name, value) in &parts.headers {
-        if !complete.headers().contains_key(name) {
-            complete.headers_mut().insert(name.clone(), value.clone());
-        }
-    }
-    complete
 }

@@ -1,7 +1,6 @@
 //! The routes of the catalogue of event types, and the check of an event's data against it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -9,12 +8,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::domain::api_key::Permission;
+use shared::cache::{Cache, Dated};
 use shared::domain::catalogue::{CatalogueEntry, DataChecker, Enforcement};
 use shared::domain::event::NewEvent;
 use shared::domain::event_type::EventType;
 use shared::domain::id::TenantId;
-use shared::domain::time::{plus_seconds, rfc3339};
+use shared::domain::time::rfc3339;
 use shared::store::cursor;
 
 use crate::Api;
@@ -29,11 +28,9 @@ const ENTRY_CACHED_SECONDS: i64 = 5;
 /// How many entries an instance remembers; over that it begins anew.
 const ENTRIES_CACHED_MAX: usize = 500;
 
-type Entries = HashMap<(TenantId, EventType), (Timestamp, Option<Arc<Remembered>>)>;
-
 /// An entry with its schema as it was compiled.
 #[derive(Debug)]
-struct Remembered {
+pub(crate) struct Remembered {
     entry: CatalogueEntry,
     checker: Option<DataChecker>,
 }
@@ -44,9 +41,13 @@ impl From<CatalogueEntry> for Remembered {
     }
 }
 
-/// Entries as they were read last. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct CatalogueCache(Arc<Mutex<Entries>>);
+/// Entries as they were read last, and where there are none.
+pub(crate) type CatalogueCache = Cache<(TenantId, EventType), Dated<Option<Arc<Remembered>>>>;
+
+/// An empty cache.
+pub(crate) fn catalogue_cache() -> CatalogueCache {
+    Cache::new(ENTRIES_CACHED_MAX)
+}
 
 #[derive(Serialize)]
 struct EventTypeView {
@@ -98,7 +99,6 @@ pub(crate) async fn put(
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventTypesWrite)?;
     let name: EventType = name.parse().map_err(|rule| ApiError::field("name", format!("{rule}")))?;
     let tenant_id = caller.scope().tenant_id;
     let mut entry = CatalogueEntry::from_body(name, &body, api.services.clock.now())?;
@@ -106,7 +106,7 @@ pub(crate) async fn put(
         entry.created_at = before.created_at;
     }
     let is_new = api.services.store.put_event_type(tenant_id, &entry).await?;
-    api.catalogue.forget(tenant_id, &entry.name);
+    api.catalogue.forget(&(tenant_id, entry.name.clone()));
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond::data(status, EventTypeView::from(entry)))
 }
@@ -116,11 +116,10 @@ pub(crate) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventTypesWrite)?;
     let name = name.parse().map_err(|_| NO_EVENT_TYPE)?;
     let tenant_id = caller.scope().tenant_id;
     let deleted = api.services.store.delete_event_type(tenant_id, &name).await?;
-    api.catalogue.forget(tenant_id, &name);
+    api.catalogue.forget(&(tenant_id, name));
     if deleted { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(NO_EVENT_TYPE) }
 }
 
@@ -132,12 +131,14 @@ const NO_EVENT_TYPE: ApiError = ApiError::NotFound("event type");
 /// Every place that breaks it, where the type says so.
 pub(crate) async fn check(api: &Api, tenant_id: TenantId, event: &NewEvent) -> Result<(), ApiError> {
     let now = api.services.clock.now();
-    let entry = match api.catalogue.get(tenant_id, &event.event_type, now) {
+    let name = (tenant_id, event.event_type.clone());
+    let entry = match api.catalogue.fresh(&name, now, ENTRY_CACHED_SECONDS) {
         Some(entry) => entry,
         None => {
             let entry = api.services.store.event_type(tenant_id, &event.event_type).await?;
-            let entry = api.catalogue.compiled(tenant_id, &event.event_type, entry);
-            api.catalogue.put(tenant_id, event.event_type.clone(), now, entry.clone());
+            let before = api.catalogue.get(&name).and_then(|before| before.value);
+            let entry = entry.map(|entry| compiled(before, entry));
+            api.catalogue.put_now(name, entry.clone(), now);
             entry
         }
     };
@@ -162,36 +163,7 @@ pub(crate) async fn check(api: &Api, tenant_id: TenantId, event: &NewEvent) -> R
     }
 }
 
-impl CatalogueCache {
-    /// The entry with its schema compiled: as it was before, where it has not changed.
-    fn compiled(
-        &self,
-        tenant_id: TenantId,
-        name: &EventType,
-        entry: Option<CatalogueEntry>,
-    ) -> Option<Arc<Remembered>> {
-        let entry = entry?;
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = entries.get(&(tenant_id, name.clone())).and_then(|(_, before)| before.clone());
-        drop(entries);
-        Some(before.filter(|before| before.entry == entry).unwrap_or_else(|| Arc::new(entry.into())))
-    }
-
-    fn get(&self, tenant_id: TenantId, name: &EventType, now: Timestamp) -> Option<Option<Arc<Remembered>>> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, entry) = entries.get(&(tenant_id, name.clone()))?;
-        (now < plus_seconds(*read_at, ENTRY_CACHED_SECONDS)).then(|| entry.clone())
-    }
-
-    fn put(&self, tenant_id: TenantId, name: EventType, now: Timestamp, entry: Option<Arc<Remembered>>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= ENTRIES_CACHED_MAX {
-            entries.clear();
-        }
-        entries.insert((tenant_id, name), (now, entry));
-    }
-
-    fn forget(&self, tenant_id: TenantId, name: &EventType) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant_id, name.clone()));
-    }
+/// The entry with its schema compiled: as it was before, where it has not changed.
+fn compiled(before: Option<Arc<Remembered>>, entry: CatalogueEntry) -> Arc<Remembered> {
+    before.filter(|before| before.entry == entry).unwrap_or_else(|| Arc::new(entry.into()))
 }

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::aws_error::AwsError;
-use shared::domain::api_key::Permission;
 use shared::domain::attempt::Attempt;
 use shared::domain::delivery::Delivery;
 use shared::domain::endpoint::EndpointStatus;
@@ -32,7 +31,7 @@ use crate::body::{BatchBody, JsonBody, OptionalBody};
 use crate::deliveries::{DeliveryView, flows_of};
 use crate::error::{ApiError, ErrorBody};
 use crate::event_types;
-use crate::idempotent::{self, Owner};
+use crate::idempotent::key_of;
 use crate::query::Params;
 use crate::request_id::RequestId;
 use crate::respond;
@@ -110,10 +109,9 @@ pub(crate) async fn create(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventsWrite)?;
     let mut event = read_one(&api, &caller, &body).await?;
     // A header that is no key is refused, even where the body's own key comes before it.
-    let key = idempotent::key_of(&headers)?;
+    let key = key_of(&headers)?;
     event.idempotency_key = event.idempotency_key.or(key);
     let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
     Ok(respond::data(StatusCode::ACCEPTED, AcceptedView { id: accepted(published.await)? }))
@@ -126,8 +124,7 @@ pub(crate) async fn create_batch(
     headers: HeaderMap,
     BatchBody(body): BatchBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventsWrite)?;
-    let batch_key = idempotent::key_of(&headers)?;
+    let batch_key = key_of(&headers)?;
     let mut fields = Fields::from_body(&body)?;
     let rule = format!("must be a list of 1 to {BATCH_EVENTS_MAX} events");
     let events = fields.required("events", &rule, |events: Vec<Box<RawValue>>| {
@@ -182,7 +179,6 @@ fn accepted(published: Result<Published, AwsError>) -> Result<EventId, ApiError>
 }
 
 pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Params) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventsRead)?;
     let (limit, after) = params.paging::<EventId>();
     let (from, until) = params.window();
     let event_types = params.many("event_type", |text| text.parse::<EventType>().map_err(|rule| rule.to_string()));
@@ -198,33 +194,27 @@ pub(crate) async fn replay(
     caller: Caller,
     State(api): State<Api>,
     Path(event): Path<String>,
-    headers: HeaderMap,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventsWrite)?;
-    let path = format!("/v1/events/{event}/replay");
-    let replay = async {
-        let mut fields = Fields::from_body(&body)?;
-        let named = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
-        fields.finish().finish(Some(()))?;
-        let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
-        let services = &api.services;
-        let stored = services.store.event(caller.scope(), id, services.clock.now()).await?.ok_or(NO_EVENT)?;
-        let all = services.store.all_endpoints(caller.scope()).await?;
-        let wanted: Vec<_> = match &named {
-            Some(named) => all.into_iter().filter(|endpoint| named.contains(&endpoint.id)).collect(),
-            None => all.into_iter().filter(|endpoint| reaches(&stored.event, endpoint)).collect(),
-        };
-        if let Some(missing) = named.iter().flatten().find(|id| !wanted.iter().any(|found| found.id == **id)) {
-            return Err(ApiError::field("endpoint_ids", format!("names {missing}, which is no endpoint")));
-        }
-        if named.is_some() && wanted.iter().any(|endpoint| endpoint.status != EndpointStatus::Active) {
-            return Err(ApiError::Conflict("an endpoint that is named is not active; activate it first"));
-        }
-        let deliveries = replay_event(services, &stored, &wanted).await?;
-        Ok(respond::data(StatusCode::ACCEPTED, ReplayedView { id, deliveries }))
+    let mut fields = Fields::from_body(&body)?;
+    let named = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
+    fields.finish().finish(Some(()))?;
+    let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
+    let services = &api.services;
+    let stored = services.store.event(caller.scope(), id, services.clock.now()).await?.ok_or(NO_EVENT)?;
+    let all = services.store.all_endpoints(caller.scope()).await?;
+    let wanted: Vec<_> = match &named {
+        Some(named) => all.into_iter().filter(|endpoint| named.contains(&endpoint.id)).collect(),
+        None => all.into_iter().filter(|endpoint| reaches(&stored.event, endpoint)).collect(),
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| replay).await
+    if let Some(missing) = named.iter().flatten().find(|id| !wanted.iter().any(|found| found.id == **id)) {
+        return Err(ApiError::field("endpoint_ids", format!("names {missing}, which is no endpoint")));
+    }
+    if named.is_some() && wanted.iter().any(|endpoint| endpoint.status != EndpointStatus::Active) {
+        return Err(ApiError::Conflict("an endpoint that is named is not active; activate it first"));
+    }
+    let deliveries = replay_event(services, &stored, &wanted).await?;
+    Ok(respond::data(StatusCode::ACCEPTED, ReplayedView { id, deliveries }))
 }
 
 pub(crate) async fn show(
@@ -233,7 +223,6 @@ pub(crate) async fn show(
     Path(event): Path<String>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EventsRead)?;
     let after: Option<EndpointId> = params.one("deliveries_cursor", |text| {
         cursor::decode(text).map_err(|_| "must be the deliveries_next_cursor of an earlier answer".to_owned())
     });

@@ -1,15 +1,13 @@
 //! Whether Outhook and what it depends on answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use jiff::Timestamp;
 use serde::Serialize;
 use shared::aws_error::AwsError;
-use shared::domain::time::plus_seconds;
+use shared::cache::{Cache, Dated};
 
 use crate::Api;
 use crate::respond;
@@ -17,12 +15,11 @@ use crate::respond;
 /// For how long an answer is given again, in seconds: nobody needs a key to ask, so asking often must not cost.
 const CACHED_SECONDS: i64 = 5;
 
-/// The last answer. Clones share it.
-#[derive(Clone, Default)]
-pub(crate) struct HealthCache(Arc<Mutex<Option<(Timestamp, Health)>>>);
+/// The last answer.
+pub(crate) type HealthCache = Cache<(), Dated<Health>>;
 
-#[derive(Clone, Serialize)]
-struct Health {
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Health {
     status: &'static str,
     version: &'static str,
     dependencies: BTreeMap<&'static str, &'static str>,
@@ -30,12 +27,11 @@ struct Health {
 
 pub(crate) async fn show(State(api): State<Api>) -> Response {
     let now = api.services.clock.now();
-    let cached = api.health.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let health = match cached {
-        Some((asked_at, health)) if now < plus_seconds(asked_at, CACHED_SECONDS) => health,
-        _ => {
+    let health = match api.health.fresh(&(), now, CACHED_SECONDS) {
+        Some(health) => health,
+        None => {
             let health = ask(&api).await;
-            *api.health.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, health.clone()));
+            api.health.put_now((), health.clone(), now);
             health
         }
     };

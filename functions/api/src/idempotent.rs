@@ -1,11 +1,16 @@
-//! `Idempotency-Key` on POST: the same key and body within 24 hours gives the first answer again and does nothing twice.
+//! `Idempotency-Key` on POST: the same key and body within 24 hours gives the first response again and does nothing twice.
 //!
-//! What is kept holds no secret: a secret in an answer is taken out, and read again from Secrets Manager when the answer is given again. A request that was
-//! refused gives its key back. One of which nobody knows what became is taken up by whoever repeats it, who makes what the first one made, under the same id; if it died, after
-//! a minute.
+//! What is saved holds no secret: a secret in a response is taken out, and read again from Secrets Manager when the response is given again. A request that was
+//! refused gives its key back. One of which nobody knows what became is taken up by the next with the same key, which makes what the first one made, under the same id; if the
+//! first died, after a minute.
 
+use std::convert::Infallible;
+
+use axum::extract::{FromRef, FromRequestParts, Request};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -16,29 +21,53 @@ use shared::domain::time::plus_seconds;
 use shared::domain::validation::printable;
 use shared::pipeline::endpoints::Origin;
 use shared::random;
-use shared::store::answers::{AnswerClaim, KeptAnswer};
 use shared::store::idempotency::IDEMPOTENCY_SECONDS;
+use shared::store::saved_responses::{ResponseClaim, SavedResponse};
 
 use crate::Api;
-use crate::auth::Caller;
-use crate::error::ApiError;
+use crate::body::BODY_BYTES_MAX;
+use crate::error::{ApiError, Unsettled};
 
-/// The largest answer that is kept, in bytes; none of the routes' is larger.
-const ANSWER_BYTES_MAX: usize = 256 * 1_024;
+/// The largest response that is saved, in bytes; none of the routes' is larger.
+const RESPONSE_BYTES_MAX: usize = 256 * 1_024;
 
 /// Whose keys: one caller's never meet another's.
-pub(crate) enum Owner<'a> {
-    /// A tenant's in one mode.
-    Tenant(&'a Caller),
-    /// The operator's.
-    Operator,
+pub(crate) struct Owner {
+    name: String,
+    /// A tenant's, whose secrets responses may show.
+    scope: Option<Scope>,
 }
 
-/// A secret that an answer shows: of which endpoint and version.
+impl Owner {
+    pub(crate) fn operator() -> Self {
+        Self { name: "operator".to_owned(), scope: None }
+    }
+
+    pub(crate) fn tenant(scope: Scope) -> Self {
+        Self { name: format!("{}#{}", scope.tenant_id, scope.mode), scope: Some(scope) }
+    }
+}
+
+/// A secret that a response shows: of which endpoint and version.
 #[derive(Clone, Debug)]
 pub(crate) struct ShownSecret {
     pub(crate) endpoint_id: EndpointId,
     pub(crate) version: String,
+}
+
+/// Where what a request makes has its id from: under the same idempotency key, always the same.
+pub(crate) struct MadeFrom(pub(crate) Origin);
+
+impl<S: Sync> FromRequestParts<S> for MadeFrom
+where
+    Api: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let origin = parts.extensions.get::<Origin>().copied();
+        Ok(Self(origin.unwrap_or_else(|| Origin::new(Api::from_ref(state).services.clock.now()))))
+    }
 }
 
 /// The key of a request, if it has one.
@@ -52,77 +81,64 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     key.map(Some).map_err(|rule| ApiError::field("Idempotency-Key", rule))
 }
 
-/// Answers a POST once per key: with `answer` the first time, with what that was afterwards. What `answer` makes has its id from the [`Origin`].
+/// Carries a request out once per key: the first time by its handler, afterwards with what was saved then.
 ///
 /// # Errors
-/// Those of `answer`; `CONFLICT` when the key stands for another request, or its request is still being carried out.
-pub(crate) async fn once<F: Future<Output = Result<Response, ApiError>>>(
-    api: &Api,
-    owner: Owner<'_>,
-    headers: &HeaderMap,
-    path: &str,
-    body: &[u8],
-    answer: impl FnOnce(Origin) -> F,
-) -> Result<Response, ApiError> {
+/// `CONFLICT` when the key stands for another request, or its request is still being carried out; a body that is too large; when AWS does not answer.
+pub(crate) async fn idempotent(api: &Api, owner: Owner, request: Request, next: Next) -> Result<Response, ApiError> {
+    let Some(key) = key_of(request.headers())? else { return Ok(next.run(request).await) };
     let now = api.services.clock.now();
-    let Some(key) = key_of(headers)? else { return answer(Origin::new(now)).await };
-    let (owner_name, scope) = match owner {
-        Owner::Tenant(caller) => {
-            let scope = caller.scope();
-            (format!("{}#{}", scope.tenant_id, scope.mode), Some(scope))
-        }
-        Owner::Operator => ("operator".to_owned(), None),
-    };
+    let (mut parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
+    let body = body.map_err(|_| ApiError::PayloadTooLarge(BODY_BYTES_MAX))?;
     let key_hash = hash(&[key.as_bytes()]);
-    let request_hash = hash(&[path.as_bytes(), body]);
+    let request_hash = hash(&[parts.uri.path().as_bytes(), &body]);
     let store = &api.services.store;
     let claim = hex::encode(random::bytes::<16>());
-    let origin = match store.claim_answer(&owner_name, &key_hash, &request_hash, &claim, now).await? {
-        AnswerClaim::Known(kept) => return again(api, kept, &request_hash, scope).await,
-        AnswerClaim::Taken { began_at, is_repeat } => {
+    let origin = match store.claim_response(&owner.name, &key_hash, &request_hash, &claim, now).await? {
+        ResponseClaim::Known(saved) => return replay_response(api, saved, &request_hash, owner.scope).await,
+        ResponseClaim::Taken { began_at, is_repeat } => {
             let mut entropy = [0; 10];
-            let seed = digest(&[owner_name.as_bytes(), key_hash.as_bytes(), request_hash.as_bytes()]);
+            let seed = digest(&[owner.name.as_bytes(), key_hash.as_bytes(), request_hash.as_bytes()]);
             entropy.copy_from_slice(&seed[..10]);
             Origin { at: began_at, entropy, is_repeat }
         }
     };
-    match answer(origin).await {
-        Ok(response) => {
-            let kept = KeptAnswer {
-                request_hash,
-                status: Some(response.status().as_u16()),
-                body: None,
-                secret_of: None,
-                claim,
-                claimed_at: now,
-                began_at: origin.at,
-                expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS),
-            };
-            keep(api, &owner_name, &key_hash, kept, response).await
-        }
-        Err(error) => {
-            // Where AWS did not answer, it may have been done all the same.
-            let settled = match &error {
-                ApiError::Aws(_) => store.abandon_answer(&owner_name, &key_hash, &claim).await,
-                _ => store.release_answer(&owner_name, &key_hash, &claim).await,
-            };
-            if let Err(error) = settled {
-                tracing::warn!(%error, "an idempotency key stays taken for a minute");
-            }
-            Err(error)
-        }
+    parts.extensions.insert(origin);
+    let response = next.run(Request::from_parts(parts, body.into())).await;
+    if response.status().is_success() {
+        let saved = SavedResponse {
+            request_hash,
+            status: Some(response.status().as_u16()),
+            body: None,
+            secret_of: None,
+            claim,
+            claimed_at: now,
+            began_at: origin.at,
+            expires_at: plus_seconds(now, IDEMPOTENCY_SECONDS),
+        };
+        return save(api, &owner.name, &key_hash, saved, response).await;
     }
+    // Where AWS did not answer, it may have been done all the same.
+    let settled = match response.extensions().get::<Unsettled>() {
+        Some(Unsettled) => store.abandon_response(&owner.name, &key_hash, &claim).await,
+        None => store.release_response(&owner.name, &key_hash, &claim).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, "an idempotency key stays taken for a minute");
+    }
+    Ok(response)
 }
 
-async fn keep(
+async fn save(
     api: &Api,
     owner: &str,
     key_hash: &str,
-    answer: KeptAnswer,
+    saved: SavedResponse,
     response: Response,
 ) -> Result<Response, ApiError> {
     let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await.unwrap_or_default();
+    let bytes = axum::body::to_bytes(body, RESPONSE_BYTES_MAX).await.unwrap_or_default();
     let mut kept: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let mut shows_key = false;
     if let Some(data) = kept.get_mut("data").and_then(Value::as_object_mut) {
@@ -135,16 +151,16 @@ async fn keep(
         }
     }
     let shown = parts.extensions.get::<ShownSecret>();
-    let answer = KeptAnswer {
+    let saved = SavedResponse {
         body: (!bytes.is_empty()).then(|| kept.to_string()),
         secret_of: shown.map(|shown| (shown.endpoint_id.to_string(), shown.version.clone())),
-        ..answer
+        ..saved
     };
-    if let Err(error) = api.services.store.keep_answer(owner, key_hash, &answer).await {
-        tracing::warn!(%error, "an answer was not kept; its key is free again in a minute");
+    if let Err(error) = api.services.store.save_response(owner, key_hash, &saved).await {
+        tracing::warn!(%error, "a response was not saved; its key is free again in a minute");
         if shows_key {
-            // Whoever repeats the request makes another in its place, so this one must not be in use.
-            if let Err(error) = api.services.store.abandon_answer(owner, key_hash, &answer.claim).await {
+            // The next request with this key makes another in its place, so this one must not be in use.
+            if let Err(error) = api.services.store.abandon_response(owner, key_hash, &saved.claim).await {
                 tracing::warn!(%error, "an idempotency key stays taken for a minute");
             }
             return Err(error.into());
@@ -153,16 +169,21 @@ async fn keep(
     Ok(Response::from_parts(parts, axum::body::Body::from(bytes)))
 }
 
-async fn again(api: &Api, kept: KeptAnswer, request_hash: &str, scope: Option<Scope>) -> Result<Response, ApiError> {
-    if kept.request_hash != request_hash {
+async fn replay_response(
+    api: &Api,
+    saved: SavedResponse,
+    request_hash: &str,
+    scope: Option<Scope>,
+) -> Result<Response, ApiError> {
+    if saved.request_hash != request_hash {
         return Err(ApiError::Conflict("the idempotency key was used with another request"));
     }
-    let Some(status) = kept.status.and_then(|status| StatusCode::from_u16(status).ok()) else {
+    let Some(status) = saved.status.and_then(|status| StatusCode::from_u16(status).ok()) else {
         return Err(ApiError::Conflict("the first request with this idempotency key is still being carried out"));
     };
-    let Some(body) = kept.body else { return Ok(status.into_response()) };
+    let Some(body) = saved.body else { return Ok(status.into_response()) };
     let mut body: Value = serde_json::from_str(&body).unwrap_or_default();
-    if let (Some((endpoint, version)), Some(scope)) = (kept.secret_of, scope)
+    if let (Some((endpoint, version)), Some(scope)) = (saved.secret_of, scope)
         && let Ok(endpoint_id) = endpoint.parse()
         && let Some(data) = body.get_mut("data").and_then(Value::as_object_mut)
     {

@@ -2,17 +2,15 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::api_key::Permission;
 use shared::domain::delivery::DeliveryStatus;
 use shared::domain::endpoint::EndpointStatus;
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, ReplayId};
 use shared::domain::time::{self, rfc3339};
 use shared::domain::validation::Fields;
-use shared::pipeline::endpoints::Origin;
 use shared::pipeline::replay::{ReplayRequest, start};
 use shared::store::replays::{Replay, ReplayState};
 
@@ -21,7 +19,7 @@ use crate::auth::Caller;
 use crate::body::JsonBody;
 use crate::endpoints::find;
 use crate::error::ApiError;
-use crate::idempotent::{self, Owner};
+use crate::idempotent::MadeFrom;
 use crate::respond;
 
 /// The most event types that a replay names.
@@ -66,28 +64,23 @@ pub(crate) async fn create(
     caller: Caller,
     State(api): State<Api>,
     Path(endpoint): Path<String>,
-    headers: HeaderMap,
+    MadeFrom(origin): MadeFrom,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::DeliveriesWrite)?;
-    let path = format!("/v1/endpoints/{endpoint}/replay");
-    let create = async |origin: Origin| {
-        let now = api.services.clock.now();
-        let id = ReplayId::from_parts(origin.at, origin.entropy);
-        if origin.is_repeat
-            && let Some(begun) = api.services.store.replay(caller.scope(), id, now).await?
-        {
-            return Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(begun)));
-        }
-        let request = read(&body, now)?;
-        let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
-        if endpoint.status != EndpointStatus::Active {
-            return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
-        }
-        let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
-        Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
-    };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, create).await
+    let now = api.services.clock.now();
+    let id = ReplayId::from_parts(origin.at, origin.entropy);
+    if origin.is_repeat
+        && let Some(begun) = api.services.store.replay(caller.scope(), id, now).await?
+    {
+        return Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(begun)));
+    }
+    let request = read(&body, now)?;
+    let endpoint = find(&api.services, caller.scope(), &endpoint).await?;
+    if endpoint.status != EndpointStatus::Active {
+        return Err(ApiError::Conflict("the endpoint is not active; activate it first"));
+    }
+    let replay = start(&api.services, caller.scope(), endpoint.id, id, request).await?;
+    Ok(respond::data(StatusCode::ACCEPTED, ReplayView::from(replay)))
 }
 
 pub(crate) async fn show(
@@ -95,7 +88,6 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Path(replay): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::DeliveriesRead)?;
     let id = replay.parse().map_err(|_| NO_REPLAY)?;
     let now = api.services.clock.now();
     let replay = api.services.store.replay(caller.scope(), id, now).await?.ok_or(NO_REPLAY)?;

@@ -2,17 +2,19 @@
 
 use std::convert::Infallible;
 
+use axum::Json;
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
+use serde::Serialize;
 use shared::random;
 use tracing::Instrument;
 
-use crate::error;
+use crate::error::{ApiError, ErrorBody};
 use crate::limits::Slot;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,7 +48,7 @@ pub(crate) async fn stamp(mut request: Request, next: Next) -> Response {
     let standing = Slot::default();
     request.extensions_mut().insert(standing.clone());
     async move {
-        let mut response = error::complete(next.run(request).await, &id);
+        let mut response = complete(next.run(request).await, &id);
         standing.write(&mut response);
         if let Ok(value) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(HEADER, value);
@@ -56,6 +58,34 @@ pub(crate) async fn stamp(mut request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Writes the error body of a response that has one.
+fn complete(mut response: Response, request_id: &RequestId) -> Response {
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        error: WithRequestId<'a>,
+    }
+    #[derive(Serialize)]
+    struct WithRequestId<'a> {
+        #[serde(flatten)]
+        body: ErrorBody,
+        request_id: &'a str,
+    }
+    if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ErrorBody>().is_none() {
+        // The one refusal that axum makes by itself: a path that is not UTF-8 when it is decoded. It names nothing.
+        response = ApiError::NotFound("route").into_response();
+    }
+    let Some(body) = response.extensions_mut().remove::<ErrorBody>() else { return response };
+    let envelope = Envelope { error: WithRequestId { body, request_id: request_id.as_str() } };
+    let (parts, _) = response.into_parts();
+    let mut complete = (parts.status, Json(envelope)).into_response();
+    for (name, value) in &parts.headers {
+        if !complete.headers().contains_key(name) {
+            complete.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+    complete
 }
 
 impl<S: Sync> FromRequestParts<S> for RequestId {

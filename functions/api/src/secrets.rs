@@ -2,22 +2,21 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::domain::api_key::Permission;
+use shared::domain::signing_secret::SigningSecret;
 use shared::domain::tenant::SecretVisibility;
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::domain::validation::Fields;
-use shared::pipeline::endpoints::{Changed, Origin, end_overlap, rotate};
-use shared::signing::SigningSecret;
+use shared::pipeline::endpoints::{Changed, end_overlap, rotate};
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::OptionalBody;
 use crate::endpoints::{find, find_id, refused};
 use crate::error::ApiError;
-use crate::idempotent::{self, Owner, ShownSecret};
+use crate::idempotent::{MadeFrom, ShownSecret};
 use crate::respond;
 
 /// How long both secrets sign unless the caller says otherwise, in seconds.
@@ -50,7 +49,6 @@ pub(crate) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::SecretsRead)?;
     if caller.tenant.settings.secret_visibility == SecretVisibility::Once {
         return Err(ApiError::WrongKind("a tenant whose secrets can be read again; this one's are shown once"));
     }
@@ -68,31 +66,26 @@ pub(crate) async fn rotate_secret(
     caller: Caller,
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    MadeFrom(origin): MadeFrom,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::SecretsWrite)?;
-    let path = format!("/v1/endpoints/{name}/secret/rotate");
-    let rotate = async |origin: Origin| {
-        let (secret, overlap_seconds) = read_rotation(&body)?;
-        let id = find_id(&api.services, caller.scope(), &name).await?;
-        let by = caller.key.id;
-        let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by, origin);
-        let endpoint = match changed.await? {
-            Changed::Yes(endpoint) => endpoint,
-            other => return Err(refused(other)),
-        };
-        let version = endpoint.signing.secret_version.clone();
-        let document = api.services.secrets.document(endpoint.scope, id, &version).await?;
-        let view = RotatedView {
-            secret: document.current.expose().to_owned(),
-            previous_expires_at: endpoint.signing.previous_expires_at,
-        };
-        let mut response = respond::data(StatusCode::OK, view);
-        response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
-        Ok(response)
+    let (secret, overlap_seconds) = read_rotation(&body)?;
+    let id = find_id(&api.services, caller.scope(), &name).await?;
+    let by = caller.key.id;
+    let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by, origin);
+    let endpoint = match changed.await? {
+        Changed::Yes(endpoint) => endpoint,
+        other => return Err(refused(other)),
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, rotate).await
+    let version = endpoint.signing.secret_version.clone();
+    let document = api.services.secrets.document(endpoint.scope, id, &version).await?;
+    let view = RotatedView {
+        secret: document.current.expose().to_owned(),
+        previous_expires_at: endpoint.signing.previous_expires_at,
+    };
+    let mut response = respond::data(StatusCode::OK, view);
+    response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
+    Ok(response)
 }
 
 pub(crate) async fn end_previous(
@@ -100,7 +93,6 @@ pub(crate) async fn end_previous(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::SecretsWrite)?;
     let id = find_id(&api.services, caller.scope(), &name).await?;
     match end_overlap(&api.services, caller.scope(), id, caller.key.id).await? {
         Changed::Yes(_) => Ok(StatusCode::NO_CONTENT.into_response()),

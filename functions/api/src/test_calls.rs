@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::domain::api_key::Permission;
 use shared::domain::attempt::Outcome;
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event::{Event, NewEvent};
@@ -24,7 +23,6 @@ use crate::auth::Caller;
 use crate::body::OptionalBody;
 use crate::endpoints::find;
 use crate::error::ApiError;
-use crate::idempotent::{self, Owner};
 use crate::request_id::RequestId;
 use crate::respond;
 
@@ -48,21 +46,15 @@ pub(crate) async fn test_one(
     caller: Caller,
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
-    let path = format!("/v1/endpoints/{name}/test");
-    let test = async {
-        let (event_type, data) = read_test(&body)?;
-        let endpoint = find(&api.services, caller.scope(), &name).await?;
-        if endpoint.status != EndpointStatus::Active {
-            return Err(ApiError::NotFound("active endpoint"));
-        }
-        let view = send(&api, &endpoint, event_type, data).await?;
-        Ok(respond::data(StatusCode::OK, view))
-    };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, &path, &body, |_| test).await
+    let (event_type, data) = read_test(&body)?;
+    let endpoint = find(&api.services, caller.scope(), &name).await?;
+    if endpoint.status != EndpointStatus::Active {
+        return Err(ApiError::NotFound("active endpoint"));
+    }
+    let view = send(&api, &endpoint, event_type, data).await?;
+    Ok(respond::data(StatusCode::OK, view))
 }
 
 /// Sends one signed request through the same guard and limits as any delivery; nothing goes on record.
@@ -113,27 +105,22 @@ pub(crate) async fn test_all(
     caller: Caller,
     State(api): State<Api>,
     request_id: RequestId,
-    headers: HeaderMap,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    caller.needs(Permission::EndpointsWrite)?;
-    let queue = async {
-        Fields::from_body(&body)?.finish().finish(Some(()))?;
-        let event = NewEvent {
-            event_type: test_event_type()?,
-            data: raw(TEST_DATA)?,
-            timestamp: None,
-            channels: Vec::new(),
-            endpoint_ids: Vec::new(),
-            idempotency_key: None,
-        };
-        let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
-        match published.await? {
-            Published::Yes(event_id) => Ok(respond::data(StatusCode::OK, TestedAllView { success: true, event_id })),
-            Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
-        }
+    Fields::from_body(&body)?.finish().finish(Some(()))?;
+    let event = NewEvent {
+        event_type: test_event_type()?,
+        data: raw(TEST_DATA)?,
+        timestamp: None,
+        channels: Vec::new(),
+        endpoint_ids: Vec::new(),
+        idempotency_key: None,
     };
-    idempotent::once(&api, Owner::Tenant(&caller), &headers, "/v1/endpoints/test", &body, |_| queue).await
+    let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
+    match published.await? {
+        Published::Yes(event_id) => Ok(respond::data(StatusCode::OK, TestedAllView { success: true, event_id })),
+        Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
+    }
 }
 
 fn read_test(body: &[u8]) -> Result<(EventType, Arc<RawValue>), ApiError> {

@@ -31,9 +31,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
+use shared::cache::lock;
 use shared::clock::Clock;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -276,9 +277,4 @@ fn hold(data: &Path) -> Result<Arc<File>, AwsStartError> {
         Err(TryLockError::WouldBlock) => Err(AwsStartError::InUse(data.to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-/// Locks. A panic elsewhere does not make the state unusable: every change is made whole or not at all.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,6 +16,7 @@ mod claims;
 mod cost;
 mod crashes;
 mod drains;
+mod edges;
 mod guard;
 mod health;
 mod house;

@@ -13,7 +13,7 @@ use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, WAIT_SECONDS_MAX
 use super::signature::Signature;
 use super::tenant::NAME_CHARACTERS_MAX;
 use super::validation::{FieldErrors, Fields, Patch, printable};
-use crate::signing::{Credential, SigningSecret};
+use crate::domain::signing_secret::{Credential, SigningSecret};
 
 /// The most patterns of an endpoint.
 pub const EVENT_TYPES_MAX: usize = 100;

@@ -22,6 +22,7 @@ pub mod payload;
 pub mod retry;
 pub mod schema_bounds;
 pub mod signature;
+pub mod signing_secret;
 pub mod tenant;
 pub mod time;
 pub mod validation;

@@ -1,7 +1,6 @@
 //! The order of effects: what is called before what, so that a crash between any two calls loses nothing. Decisions are in `domain`.
 
 pub mod deliver;
-pub mod directory;
 pub mod endpoints;
 pub mod operational;
 pub mod publish;

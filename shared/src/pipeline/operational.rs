@@ -11,6 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::aws_error::AwsError;
+use crate::directory::Endpoints;
 use crate::domain::delivery::Delivery;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::NewEvent;
@@ -18,7 +19,6 @@ use crate::domain::event_type::EventType;
 use crate::domain::id::EventId;
 use crate::domain::matching::{is_operational, subscribes};
 use crate::domain::tenant::Scope;
-use crate::pipeline::directory::Endpoints;
 use crate::pipeline::publish::publish_once;
 use crate::queue::messages::EventMessage;
 use crate::services::Services;

@@ -4,7 +4,7 @@
 //! stale. Nothing here logs or formats a document.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -16,20 +16,16 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::aws_error::AwsError;
+use crate::cache::{Cache, Dated, lock};
 use crate::domain::id::EndpointId;
+use crate::domain::signing_secret::SecretDocument;
 use crate::domain::tenant::Scope;
-use crate::domain::time::plus_seconds;
-use crate::signing::SecretDocument;
 
 /// How many endpoints' documents an instance keeps; over that it begins anew.
 const DOCUMENTS_CACHED_MAX: usize = 10_000;
 /// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
 const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 
-/// Documents by endpoint, each with the version that it is of.
-type Documents = HashMap<EndpointId, (String, Arc<SecretDocument>)>;
-/// The root key's SHA-256 and when it was read.
-type RootKeyHash = Option<(Timestamp, [u8; 32])>;
 /// A document that is being read, for whoever else wants it meanwhile.
 type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
@@ -45,9 +41,11 @@ pub struct Secrets {
     prefix: String,
     root_key_name: String,
     kms_key_id: Option<String>,
-    documents: Arc<Mutex<Documents>>,
+    /// Each with the version that it is of.
+    documents: Cache<EndpointId, (String, Arc<SecretDocument>)>,
     readings: Arc<Mutex<HashMap<(EndpointId, String), Reading>>>,
-    root_key: Arc<Mutex<RootKeyHash>>,
+    /// Its SHA-256.
+    root_key: Cache<(), Dated<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -66,9 +64,9 @@ impl Secrets {
             prefix,
             root_key_name,
             kms_key_id,
-            documents: Arc::default(),
+            documents: Cache::new(DOCUMENTS_CACHED_MAX),
             readings: Arc::default(),
-            root_key: Arc::default(),
+            root_key: Cache::new(1),
         }
     }
 
@@ -187,17 +185,17 @@ impl Secrets {
         endpoint_id: EndpointId,
         version: &str,
     ) -> Result<Arc<SecretDocument>, AwsError> {
-        if let Some(document) = self.cached(endpoint_id, version) {
+        if let Some((_, document)) = self.documents.get(&endpoint_id).filter(|(cached, _)| cached == version) {
             return Ok(document);
         }
         let name = (endpoint_id, version.to_owned());
         let reading = {
-            let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut readings = lock(&self.readings);
             let begin = || self.clone().read_document(scope, endpoint_id, version.to_owned()).boxed().shared();
             readings.entry(name.clone()).or_insert_with(begin).clone()
         };
         let document = reading.await;
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        lock(&self.readings).remove(&name);
         document
     }
 
@@ -215,7 +213,7 @@ impl Secrets {
         let document: SecretDocument =
             serde_json::from_str(&text).map_err(|_| AwsError::unreadable(OPERATION, "not a secret document"))?;
         let document = Arc::new(document);
-        self.insert(endpoint_id, version, Arc::clone(&document));
+        self.documents.put(endpoint_id, (version, Arc::clone(&document)));
         Ok(document)
     }
 
@@ -224,7 +222,7 @@ impl Secrets {
     /// # Errors
     /// When Secrets Manager does not answer.
     pub async fn remove(&self, scope: Scope, endpoint_id: EndpointId) -> Result<(), AwsError> {
-        self.lock_documents().remove(&endpoint_id);
+        self.documents.forget(&endpoint_id);
         let delete = self.client.delete_secret().secret_id(self.name(scope, endpoint_id));
         match delete.force_delete_without_recovery(true).send().await {
             Ok(_) => Ok(()),
@@ -238,12 +236,11 @@ impl Secrets {
     /// # Errors
     /// When Secrets Manager does not answer.
     pub async fn is_root_key(&self, candidate: &str, now: Timestamp) -> Result<bool, AwsError> {
-        let cached = *self.root_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = match cached {
-            Some((read_at, hash)) if now < plus_seconds(read_at, ROOT_KEY_CACHED_SECONDS) => hash,
-            _ => {
+        let hash = match self.root_key.fresh(&(), now, ROOT_KEY_CACHED_SECONDS) {
+            Some(hash) => hash,
+            None => {
                 let hash = self.read_root_key().await?;
-                *self.root_key.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, hash));
+                self.root_key.put_now((), hash, now);
                 hash
             }
         };
@@ -278,26 +275,8 @@ impl Secrets {
         operation: &'static str,
     ) -> Result<String, AwsError> {
         let version = version.ok_or_else(|| AwsError::unreadable(operation, "no version in the answer"))?;
-        self.insert(endpoint_id, version.clone(), Arc::new(document));
+        self.documents.put(endpoint_id, (version.clone(), Arc::new(document)));
         Ok(version)
-    }
-
-    fn cached(&self, endpoint_id: EndpointId, version: &str) -> Option<Arc<SecretDocument>> {
-        let documents = self.lock_documents();
-        let (cached_version, document) = documents.get(&endpoint_id)?;
-        (cached_version == version).then(|| Arc::clone(document))
-    }
-
-    fn insert(&self, endpoint_id: EndpointId, version: String, document: Arc<SecretDocument>) {
-        let mut documents = self.lock_documents();
-        if documents.len() >= DOCUMENTS_CACHED_MAX {
-            documents.clear();
-        }
-        documents.insert(endpoint_id, (version, document));
-    }
-
-    fn lock_documents(&self) -> std::sync::MutexGuard<'_, Documents> {
-        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

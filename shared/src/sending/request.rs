@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use crate::domain::endpoint::{Authorization, Endpoint};
 use crate::domain::event::Event;
 use crate::domain::payload::{PayloadField, PayloadTooLarge, payload};
-use crate::signing::{self, Content, Credential, SecretDocument};
+use crate::domain::signing_secret::{Credential, SecretDocument};
+use crate::signing::{self, Content};
 
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]

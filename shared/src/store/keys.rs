@@ -12,7 +12,7 @@
 //! | event | `EVENTS#ten#mode#shard` | `evt` |
 //! | delivery | `DELIVERIES#ep#shard` | `evt` |
 //! | idempotency | `IDEMPOTENCY#ten#mode#sha256` | `META` |
-//! | answer to a request with an idempotency key | `ANSWER#owner#sha256` | `META` |
+//! | saved response to a request with an idempotency key | `RESPONSE#owner#sha256` | `META` |
 //! | entry of the list of tenants | `TENANTS` | `ten` |
 //! | event type | `TENANT#ten` | `TYPE#name` |
 //! | bulk replay | `TENANT#ten#mode` | `REPLAY#rpl` |
@@ -215,8 +215,8 @@ pub fn rate(tenant_id: TenantId, class: &str, minute: i64) -> Key {
 
 /// What was answered to a request with this idempotency key.
 #[must_use]
-pub fn answer(owner: &str, key_hash: &str) -> Key {
-    Key { pk: format!("ANSWER#{owner}#{key_hash}"), sk: META.to_owned() }
+pub fn saved_response(owner: &str, key_hash: &str) -> Key {
+    Key { pk: format!("RESPONSE#{owner}#{key_hash}"), sk: META.to_owned() }
 }
 
 /// The index partition of a delivery that waits.

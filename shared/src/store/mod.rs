@@ -3,7 +3,6 @@
 //! Nothing outside this folder knows DynamoDB. Every call is bounded in time by the client and in size by DynamoDB's own limits, which the
 //! functions here split by.
 
-pub mod answers;
 pub mod backlog;
 mod batch;
 pub mod cursor;
@@ -19,6 +18,7 @@ pub mod payload_fields;
 pub mod rates;
 pub mod removals;
 pub mod replays;
+pub mod saved_responses;
 pub mod scan;
 pub mod tenants;
 mod transaction;

@@ -14,8 +14,10 @@ use shared::domain::id::{EndpointId, KeyId};
 use shared::domain::payload::{PAYLOAD_FIELD_CHARACTERS_MAX, PAYLOAD_FIELDS_MAX};
 use shared::domain::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, SCHEDULE_SECONDS_DEFAULT, WAIT_SECONDS_MAX};
 use shared::domain::signature::{Encoding, HMAC_HEADER_DEFAULT, HMAC_PLACEHOLDERS, PLACEHOLDERS, TEMPLATE_BYTES_MAX};
+use shared::domain::signing_secret::{
+    KEY_BYTES_MAX, KEY_BYTES_MIN, RAW_SECRET_CHARACTERS_MAX, RAW_SECRET_CHARACTERS_MIN,
+};
 use shared::domain::tenant::NAME_CHARACTERS_MAX;
-use shared::signing::{KEY_BYTES_MAX, KEY_BYTES_MIN, RAW_SECRET_CHARACTERS_MAX, RAW_SECRET_CHARACTERS_MIN};
 
 use super::operation::Component;
 use super::shape::{

@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use shared::domain::api_key::Permission;
 use shared::domain::delivery::DeliveryStatus;
 use shared::domain::event_type::EVENT_TYPE_CHARACTERS_MAX;
 use shared::domain::id::EventId;
@@ -23,7 +22,6 @@ const PREVIOUS_EXAMPLE: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhr
 
 pub(crate) fn list() -> Operation {
     Operation::new("listEndpoints", TAG, "List endpoints", "By the time they were made, the oldest first.")
-        .needs(Permission::EndpointsRead)
         .takes(&["endpoint_status", "subscribed_event_type"])
         .pages("Endpoint", "A page of endpoints.")
 }
@@ -31,15 +29,16 @@ pub(crate) fn list() -> Operation {
 pub(crate) fn create() -> Operation {
     let about = "Everything but `url` has a default. The answer holds the signing secret; later it is shown only by the secret routes, where \
                  the tenant's `secret_visibility` allows it.";
-    Operation::new("createEndpoint", TAG, "Create an endpoint", about)
-        .needs(Permission::EndpointsWrite)
-        .versioned()
-        .body("NewEndpoint")
-        .answers_like(StatusCode::CREATED, "Endpoint", created_example(), "The endpoint, with its secret.")
+    Operation::new("createEndpoint", TAG, "Create an endpoint", about).versioned().body("NewEndpoint").answers_like(
+        StatusCode::CREATED,
+        "Endpoint",
+        created_example(),
+        "The endpoint, with its secret.",
+    )
 }
 
 pub(crate) fn show() -> Operation {
-    Operation::new("getEndpoint", TAG, "Read an endpoint", "").needs(Permission::EndpointsRead).versioned().answers(
+    Operation::new("getEndpoint", TAG, "Read an endpoint", "").versioned().answers(
         StatusCode::OK,
         "Endpoint",
         "The endpoint.",
@@ -50,7 +49,6 @@ pub(crate) fn put() -> Operation {
     let about = "There is exactly one endpoint per uid, also when several callers put it at once. What the body leaves out gets its default; the \
                  signing secret of an endpoint that was there stays as it is.";
     Operation::new("putEndpoint", TAG, "Create or replace an endpoint by uid", about)
-        .needs(Permission::EndpointsWrite)
         .versioned()
         .body("NewEndpoint")
         .answers_like(StatusCode::CREATED, "Endpoint", created_example(), "It is new; with its secret.")
@@ -61,23 +59,22 @@ pub(crate) fn put() -> Operation {
 pub(crate) fn change() -> Operation {
     let about = "Changes the fields given; `null` sets one back to its default. `status` set to `active` enables an endpoint again that Outhook \
                  disabled.";
-    Operation::new("changeEndpoint", TAG, "Change an endpoint", about)
-        .needs(Permission::EndpointsWrite)
-        .versioned()
-        .body("EndpointChanges")
-        .answers(StatusCode::OK, "Endpoint", "The endpoint as it is now.")
+    Operation::new("changeEndpoint", TAG, "Change an endpoint", about).versioned().body("EndpointChanges").answers(
+        StatusCode::OK,
+        "Endpoint",
+        "The endpoint as it is now.",
+    )
 }
 
 pub(crate) fn delete() -> Operation {
     let about = "What is still on its way to it is cancelled. By id, 404 says that there is none; by uid the answer is always 204, as for PUT.";
     Operation::new("deleteEndpoint", TAG, "Delete an endpoint", about)
-        .needs(Permission::EndpointsWrite)
         .answers_nothing("There is no such endpoint any more.")
 }
 
 pub(crate) fn show_secret() -> Operation {
     let about = "403 where the tenant's secrets are shown once only.";
-    Operation::new("getEndpointSecret", TAG, "Read the signing secret", about).needs(Permission::SecretsRead).answers(
+    Operation::new("getEndpointSecret", TAG, "Read the signing secret", about).answers(
         StatusCode::OK,
         "Secret",
         "The secret, and the one before it while both sign.",
@@ -86,15 +83,15 @@ pub(crate) fn show_secret() -> Operation {
 
 pub(crate) fn rotate_secret() -> Operation {
     let about = "Until the overlap ends both secrets sign, so that receivers can change over in their own time. 409 while an earlier overlap lasts.";
-    Operation::new("rotateEndpointSecret", TAG, "Rotate the signing secret", about)
-        .needs(Permission::SecretsWrite)
-        .optional_body("Rotation")
-        .answers(StatusCode::OK, "RotatedSecret", "The new secret.")
+    Operation::new("rotateEndpointSecret", TAG, "Rotate the signing secret", about).optional_body("Rotation").answers(
+        StatusCode::OK,
+        "RotatedSecret",
+        "The new secret.",
+    )
 }
 
 pub(crate) fn end_previous() -> Operation {
     Operation::new("endEndpointSecretOverlap", TAG, "End the overlap of two secrets now", "")
-        .needs(Permission::SecretsWrite)
         .answers_nothing("Only the newest secret signs.")
         .fails(&["Conflict"])
 }
@@ -102,16 +99,16 @@ pub(crate) fn end_previous() -> Operation {
 pub(crate) fn test_one() -> Operation {
     let about = "Sends one signed request through the same guard and limits as any delivery, and answers what came back. It is not recorded. 404 \
                  when the endpoint is not active.";
-    Operation::new("testEndpoint", TAG, "Send a test request now", about)
-        .needs(Permission::EndpointsWrite)
-        .optional_body("TestCall")
-        .answers(StatusCode::OK, "TestResult", "What the receiver answered, or why it did not.")
+    Operation::new("testEndpoint", TAG, "Send a test request now", about).optional_body("TestCall").answers(
+        StatusCode::OK,
+        "TestResult",
+        "What the receiver answered, or why it did not.",
+    )
 }
 
 pub(crate) fn test_all() -> Operation {
     let about = "The event is delivered, retried and recorded as any other, whatever the endpoints subscribe to.";
     Operation::new("testAllEndpoints", TAG, "Queue a test event to every active endpoint", about)
-        .needs(Permission::EndpointsWrite)
         .optional_body("Nothing")
         .answers(StatusCode::OK, "QueuedTest", "It is queued.")
 }
@@ -120,13 +117,11 @@ pub(crate) fn event_status() -> Operation {
     let about = "One entry for each exact type subscribed, each catalogue type that a pattern matches, and each type seen among the latest \
                  deliveries; by name.";
     Operation::new("getEndpointEventStatus", TAG, "The latest delivery of each event type", about)
-        .needs(Permission::DeliveriesRead)
         .pages("EventTypeStatus", "Event types by name.")
 }
 
 pub(crate) fn stats() -> Operation {
     Operation::new("getEndpointStats", TAG, "Statistics of an endpoint", "Made of its deliveries of the recent past.")
-        .needs(Permission::DeliveriesRead)
         .takes(&["window"])
         .answers(StatusCode::OK, "EndpointStats", "Counts, success rate and response times.")
 }

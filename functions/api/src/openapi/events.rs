@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use shared::domain::api_key::Permission;
 use shared::domain::catalogue::{DESCRIPTION_CHARACTERS_MAX, Enforcement, SCHEMA_BYTES_MAX};
 use shared::domain::endpoint_input::CHANNELS_MAX;
 use shared::domain::event::{ENDPOINT_IDS_MAX, EVENT_BYTES_MAX, IDEMPOTENCY_KEY_CHARACTERS_MAX};
@@ -24,7 +23,7 @@ const EVENT_ID: &str = "evt_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
 pub(crate) fn create() -> Operation {
     let about = "202 only once the queue has it. The same event sent again under the same idempotency key, in the body or in the header, is \
                  accepted again under the same id and delivered once.";
-    Operation::new("sendEvent", TAG, "Send an event", about).needs(Permission::EventsWrite).body("NewEvent").answers(
+    Operation::new("sendEvent", TAG, "Send an event", about).body("NewEvent").answers(
         StatusCode::ACCEPTED,
         "AcceptedEvent",
         "The queue has it.",
@@ -33,15 +32,15 @@ pub(crate) fn create() -> Operation {
 
 pub(crate) fn create_batch() -> Operation {
     let about = "Each event is accepted or refused by itself; there is one result for each, in order.";
-    Operation::new("sendEvents", TAG, "Send many events", about)
-        .needs(Permission::EventsWrite)
-        .body("EventBatch")
-        .answers_list(StatusCode::ACCEPTED, "BatchResult", "A result for each event.")
+    Operation::new("sendEvents", TAG, "Send many events", about).body("EventBatch").answers_list(
+        StatusCode::ACCEPTED,
+        "BatchResult",
+        "A result for each event.",
+    )
 }
 
 pub(crate) fn list() -> Operation {
     Operation::new("listEvents", TAG, "List events", "The newest first.")
-        .needs(Permission::EventsRead)
         .takes(&["event_type", "created_after", "created_before"])
         .pages("Event", "A page of events.")
 }
@@ -50,7 +49,6 @@ pub(crate) fn show() -> Operation {
     let example = with(event_example(), "deliveries", json!([delivery_example()]));
     let about = "Of a tenant with more than 1,000 endpoints the deliveries come in parts; a part may have few of them.";
     Operation::new("getEvent", TAG, "Read an event with its deliveries", about)
-        .needs(Permission::EventsRead)
         .takes(&["deliveries_cursor"])
         .answers_like(
             StatusCode::OK,
@@ -62,20 +60,20 @@ pub(crate) fn show() -> Operation {
 
 pub(crate) fn replay() -> Operation {
     let about = "To the endpoints named, or to all that it reaches now. Each delivery begins its schedule anew.";
-    Operation::new("replayEvent", TAG, "Deliver an event again", about)
-        .needs(Permission::EventsWrite)
-        .optional_body("EventReplay")
-        .answers(StatusCode::ACCEPTED, "ReplayedEvent", "The deliveries are queued.")
+    Operation::new("replayEvent", TAG, "Deliver an event again", about).optional_body("EventReplay").answers(
+        StatusCode::ACCEPTED,
+        "ReplayedEvent",
+        "The deliveries are queued.",
+    )
 }
 
 pub(crate) fn list_types() -> Operation {
     Operation::new("listEventTypes", CATALOGUE_TAG, "List the catalogue", "By name.")
-        .needs_any_key()
         .pages("EventType", "A page of event types.")
 }
 
 pub(crate) fn show_type() -> Operation {
-    Operation::new("getEventType", CATALOGUE_TAG, "Read an event type", "").needs_any_key().answers(
+    Operation::new("getEventType", CATALOGUE_TAG, "Read an event type", "").answers(
         StatusCode::OK,
         "EventType",
         "The event type.",
@@ -85,7 +83,6 @@ pub(crate) fn show_type() -> Operation {
 pub(crate) fn put_type() -> Operation {
     let about = "What the body leaves out gets its default. The catalogue is the tenant's, the same in both modes.";
     Operation::new("putEventType", CATALOGUE_TAG, "Create or replace an event type", about)
-        .needs(Permission::EventTypesWrite)
         .body("EventTypeInput")
         .answers(StatusCode::CREATED, "EventType", "It is new.")
         .answers(StatusCode::OK, "EventType", "It was there and has been replaced.")
@@ -94,7 +91,6 @@ pub(crate) fn put_type() -> Operation {
 pub(crate) fn delete_type() -> Operation {
     let about = "Events of the type are accepted all the same, and no longer checked.";
     Operation::new("deleteEventType", CATALOGUE_TAG, "Delete an event type", about)
-        .needs(Permission::EventTypesWrite)
         .answers_nothing("It is no longer in the catalogue.")
 }
 

@@ -14,36 +14,28 @@ mod parameters;
 mod shape;
 mod webhooks;
 
-use std::sync::OnceLock;
-
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 
-use crate::routes;
+use crate::Api;
+use crate::access::Rule;
 use operation::Components;
 pub(crate) use operation::Operation;
 
-/// The description as JSON, the same that `GET /v1/openapi.json` answers.
-pub fn document() -> &'static Value {
-    static DOCUMENT: OnceLock<Value> = OnceLock::new();
-    DOCUMENT.get_or_init(build)
-}
-
 /// `GET /v1/openapi.json`.
-pub(crate) async fn show() -> Response {
-    static TEXT: OnceLock<String> = OnceLock::new();
-    let text: &'static str = TEXT.get_or_init(|| document().to_string());
-    ([(CONTENT_TYPE, "application/json")], text).into_response()
+pub(crate) async fn show(State(api): State<Api>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], (api.document_text)()).into_response()
 }
 
-fn build() -> Value {
+/// The description of these routes.
+pub(crate) fn build(routes: Vec<(Rule, Operation)>) -> Value {
     let components = components();
     let mut paths = Map::new();
-    for route in routes::all() {
-        let operation = (route.operation)().object(&route.method, route.path, &components);
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.as_str().to_ascii_lowercase()] = operation;
+    for (rule, operation) in routes {
+        let path = paths.entry(rule.path).or_insert_with(|| json!({}));
+        path[rule.method.as_str().to_ascii_lowercase()] = operation.object(&rule, &components);
     }
     let schemas = components.iter().map(|(name, component)| {
         let mut schema = component.schema.clone();

@@ -1,12 +1,12 @@
-//! What the document says of one route. A route says what is its own; what all routes have in common is added here.
+//! What the document says of one rule. A route says what is its own; what all routes have in common is added here.
 
 use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use shared::domain::api_key::Permission;
 
 use super::shape::of;
+use crate::access::{Access, Rule};
 
 /// A named schema with an example of it.
 pub(crate) struct Component {
@@ -17,15 +17,6 @@ pub(crate) struct Component {
 
 /// All components by name.
 pub(super) type Components = BTreeMap<&'static str, Component>;
-
-/// Who may call.
-#[derive(Clone, Copy)]
-enum Access {
-    Anybody,
-    AnyKey,
-    Key(Permission),
-    Operator,
-}
 
 struct Body {
     component: &'static str,
@@ -54,7 +45,6 @@ pub(crate) struct Operation {
     tag: &'static str,
     summary: &'static str,
     description: String,
-    access: Access,
     parameters: Vec<&'static str>,
     body: Option<Body>,
     successes: Vec<Success>,
@@ -63,14 +53,13 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// An operation that nobody may call yet and that answers nothing.
+    /// An operation that answers nothing yet.
     pub(super) fn new(id: &'static str, tag: &'static str, summary: &'static str, description: &'static str) -> Self {
         Self {
             id,
             tag,
             summary,
             description: description.to_owned(),
-            access: Access::Anybody,
             parameters: Vec::new(),
             body: None,
             successes: Vec::new(),
@@ -82,21 +71,6 @@ impl Operation {
     /// With a description that is put together.
     pub(super) fn described(self, description: String) -> Self {
         Self { description, ..self }
-    }
-
-    /// For a tenant's key with this permission.
-    pub(super) fn needs(self, permission: Permission) -> Self {
-        Self { access: Access::Key(permission), ..self }
-    }
-
-    /// For any of a tenant's keys.
-    pub(super) fn needs_any_key(self) -> Self {
-        Self { access: Access::AnyKey, ..self }
-    }
-
-    /// For the operator.
-    pub(super) fn needs_root_key(self) -> Self {
-        Self { access: Access::Operator, ..self }
     }
 
     /// Takes these parameters of `components.parameters`.
@@ -176,17 +150,17 @@ impl Operation {
         self
     }
 
-    /// The operation object of a route.
-    pub(super) fn object(self, method: &Method, path: &str, components: &Components) -> Value {
+    /// The operation object of a rule.
+    pub(super) fn object(self, rule: &Rule, components: &Components) -> Value {
         let mut object = json!({
             "operationId": self.id,
             "tags": [self.tag],
             "summary": self.summary,
-            "description": self.full_description(),
-            "security": self.security(),
-            "responses": self.responses(method, path, components),
+            "description": self.full_description(rule.access),
+            "security": security(rule.access),
+            "responses": self.responses(rule, components),
         });
-        let parameters: Vec<_> = self.parameter_names(method, path).iter().map(|name| parameter(name)).collect();
+        let parameters: Vec<_> = self.parameter_names(rule).iter().map(|name| parameter(name)).collect();
         if !parameters.is_empty() {
             object["parameters"] = json!(parameters);
         }
@@ -198,52 +172,37 @@ impl Operation {
         object
     }
 
-    fn full_description(&self) -> String {
-        let needed = match self.access {
-            Access::Anybody => "Needs no key.".to_owned(),
+    fn full_description(&self, access: Access) -> String {
+        let needed = match access {
+            Access::Public => "Needs no key.".to_owned(),
             Access::AnyKey => "Needs a tenant's key, with any permissions.".to_owned(),
             Access::Key(permission) => format!("Needs the permission `{permission}`."),
-            Access::Operator => "Needs the root key.".to_owned(),
+            Access::Root => "Needs the root key.".to_owned(),
         };
         if self.description.is_empty() { needed } else { format!("{}\n\n{needed}", self.description) }
-    }
-
-    /// The roles in a requirement are the permissions that a key needs (OpenAPI 3.1, "Security Requirement Object").
-    fn security(&self) -> Value {
-        match self.access {
-            Access::Anybody => json!([]),
-            Access::AnyKey => json!([{ "key": [] }, { "keyAsPassword": [] }]),
-            Access::Key(permission) => json!([{ "key": [permission] }, { "keyAsPassword": [permission] }]),
-            Access::Operator => json!([{ "rootKey": [] }]),
-        }
-    }
-
-    /// What callers may repeat safely: every POST carries an idempotency key.
-    fn is_idempotent_by_key(&self, method: &Method) -> bool {
-        *method == Method::POST && !matches!(self.access, Access::Anybody)
     }
 
     fn heeds_versions(&self, method: &Method) -> bool {
         self.versioned && (*method == Method::PUT || *method == Method::PATCH)
     }
 
-    fn parameter_names(&self, method: &Method, path: &str) -> Vec<String> {
-        let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    fn parameter_names(&self, rule: &Rule) -> Vec<String> {
+        let in_path = rule.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
         // The one route on which the caller's own key alone names an endpoint.
-        let named = in_path.map(|name| if *method == Method::PUT && name == "endpoint" { "uid" } else { name });
+        let named = in_path.map(|name| if rule.method == Method::PUT && name == "endpoint" { "uid" } else { name });
         let mut names: Vec<_> = named.chain(self.parameters.iter().copied()).map(str::to_owned).collect();
-        if self.is_idempotent_by_key(method) {
+        if rule.is_idempotent_by_key() {
             names.push("Idempotency-Key".to_owned());
         }
-        if self.heeds_versions(method) {
+        if self.heeds_versions(&rule.method) {
             names.push("If-Match".to_owned());
         }
         names
     }
 
-    fn responses(&self, method: &Method, path: &str, components: &Components) -> Value {
+    fn responses(&self, rule: &Rule, components: &Components) -> Value {
         let mut responses = Map::new();
-        let limited = matches!(self.access, Access::Key(_) | Access::AnyKey);
+        let limited = rule.rate_class.is_some();
         for success in &self.successes {
             let mut headers = vec!["x-request-id"];
             if limited {
@@ -263,19 +222,19 @@ impl Operation {
             responses.insert(success.status.as_str().to_owned(), response);
         }
         let mut failures = self.failures.clone();
-        if !matches!(self.access, Access::Anybody) {
+        if rule.access != Access::Public {
             failures.extend(["Unauthorized", "Forbidden", "InternalError", "Unavailable"]);
         }
         if limited {
             failures.push("RateLimited");
         }
-        if path.contains('{') {
+        if rule.path.contains('{') {
             failures.push("NotFound");
         }
-        if path == "/v1/endpoints/{endpoint}" {
+        if rule.path == "/v1/endpoints/{endpoint}" {
             failures.push("MethodNotAllowed");
         }
-        if self.is_idempotent_by_key(method) || self.heeds_versions(method) {
+        if rule.is_idempotent_by_key() || self.heeds_versions(&rule.method) {
             failures.extend(["BadRequest", "Conflict"]);
         }
         for name in failures {
@@ -285,6 +244,16 @@ impl Operation {
             }
         }
         Value::Object(responses)
+    }
+}
+
+/// The roles in a requirement are the permissions that a key needs (OpenAPI 3.1, "Security Requirement Object").
+fn security(access: Access) -> Value {
+    match access {
+        Access::Public => json!([]),
+        Access::AnyKey => json!([{ "key": [] }, { "keyAsPassword": [] }]),
+        Access::Key(permission) => json!([{ "key": [permission] }, { "keyAsPassword": [permission] }]),
+        Access::Root => json!([{ "rootKey": [] }]),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn document() -> Operation {
 }
 
 pub(crate) fn create_tenant() -> Operation {
-    Operation::new("createTenant", TAG, "Create a tenant", "").needs_root_key().body("NewTenant").answers(
+    Operation::new("createTenant", TAG, "Create a tenant", "").body("NewTenant").answers(
         StatusCode::CREATED,
         "Tenant",
         "The tenant.",
@@ -44,20 +44,16 @@ pub(crate) fn create_tenant() -> Operation {
 }
 
 pub(crate) fn list_tenants() -> Operation {
-    Operation::new("listTenants", TAG, "List tenants", "").needs_root_key().pages("Tenant", "A page of tenants.")
+    Operation::new("listTenants", TAG, "List tenants", "").pages("Tenant", "A page of tenants.")
 }
 
 pub(crate) fn show_tenant() -> Operation {
-    Operation::new("getTenant", TAG, "Read a tenant", "").needs_root_key().answers(
-        StatusCode::OK,
-        "Tenant",
-        "The tenant.",
-    )
+    Operation::new("getTenant", TAG, "Read a tenant", "").answers(StatusCode::OK, "Tenant", "The tenant.")
 }
 
 pub(crate) fn change_tenant() -> Operation {
     let about = "Changes the fields given; `null` sets one back to its default.";
-    Operation::new("changeTenant", TAG, "Change a tenant", about).needs_root_key().body("TenantChanges").answers(
+    Operation::new("changeTenant", TAG, "Change a tenant", about).body("TenantChanges").answers(
         StatusCode::OK,
         "Tenant",
         "The tenant as it is now.",
@@ -66,44 +62,37 @@ pub(crate) fn change_tenant() -> Operation {
 
 pub(crate) fn delete_tenant() -> Operation {
     let about = "Its keys stop working within seconds; all that belongs to it is cleared away in the background.";
-    Operation::new("deleteTenant", TAG, "Delete a tenant", about)
-        .needs_root_key()
-        .answers_nothing("It is being cleared away.")
+    Operation::new("deleteTenant", TAG, "Delete a tenant", about).answers_nothing("It is being cleared away.")
 }
 
 pub(crate) fn create_key() -> Operation {
     let about =
         format!("The key is shown in this answer and never again. A tenant has at most {KEYS_PER_TENANT_MAX} keys.");
-    Operation::new("createKey", TAG, "Create an API key", "")
-        .described(about)
-        .needs_root_key()
-        .body("NewKey")
-        .answers_like(
-            StatusCode::CREATED,
-            "Key",
-            with(key_example(), "key", "sk_live_01J1C6Y3E5H7K9M1P3R5T7V9XB_3f1c0a9be2d84756a1b2c3d4e5f60718293a4b5c"),
-            "The key.",
-        )
+    Operation::new("createKey", TAG, "Create an API key", "").described(about).body("NewKey").answers_like(
+        StatusCode::CREATED,
+        "Key",
+        with(key_example(), "key", "sk_live_01J1C6Y3E5H7K9M1P3R5T7V9XB_3f1c0a9be2d84756a1b2c3d4e5f60718293a4b5c"),
+        "The key.",
+    )
 }
 
 pub(crate) fn list_keys() -> Operation {
     Operation::new("listKeys", TAG, "List the API keys of a tenant", "Oldest first.")
-        .needs_root_key()
         .pages("Key", "What is known of each key; the key itself is not.")
 }
 
 pub(crate) fn delete_key() -> Operation {
     Operation::new("deleteKey", TAG, "Revoke an API key", "It stops working within seconds.")
-        .needs_root_key()
         .answers_nothing("There is no such key any more.")
 }
 
 pub(crate) fn create_portal_session() -> Operation {
     let about = "A link to the console for the tenant's own people. Its token is a key with fewer permissions that expires soon.";
-    Operation::new("createPortalSession", TAG, "Open the console for a tenant", about)
-        .needs_root_key()
-        .body("NewPortalSession")
-        .answers(StatusCode::CREATED, "PortalSession", "The link, shown once.")
+    Operation::new("createPortalSession", TAG, "Open the console for a tenant", about).body("NewPortalSession").answers(
+        StatusCode::CREATED,
+        "PortalSession",
+        "The link, shown once.",
+    )
 }
 
 pub(super) fn components() -> Vec<Component> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::document;
+use crate::document;
 
 fn at_every_level(value: &Value, look: &mut impl FnMut(&Value)) {
     look(value);

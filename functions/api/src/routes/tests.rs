@@ -4,9 +4,10 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
+use shared::aws;
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::services::{Services, aws_from_env};
+use shared::services::Services;
 use tower::ServiceExt;
 
 use super::all;
@@ -22,7 +23,7 @@ async fn router() -> Router {
         "ALLOWED_RANGES" | "CORS_ORIGINS" => Some(String::new()),
         _ => Some("nothing".to_owned()),
     });
-    let aws = aws_from_env().await.unwrap();
+    let aws = aws::from_env().await.unwrap();
     crate::router(Services::new(config.unwrap(), Clock::System, &aws).unwrap())
 }
 
@@ -34,7 +35,7 @@ async fn status(router: &Router, method: &Method, path: &str) -> StatusCode {
 #[tokio::test]
 async fn every_documented_operation_is_served_and_no_other_method_is() {
     let router = router().await;
-    let paths = crate::openapi::document()["paths"].as_object().unwrap();
+    let paths = crate::document()["paths"].as_object().unwrap();
     let mut documented = 0;
     for (path, operations) in paths {
         for method in METHODS {

@@ -95,7 +95,7 @@ fn validator(response: &str) -> Arc<Validator> {
 fn closed() -> &'static Value {
     static CLOSED: OnceLock<Value> = OnceLock::new();
     CLOSED.get_or_init(|| {
-        let mut document = api::openapi::document().clone();
+        let mut document = api::document().clone();
         close(&mut document);
         document
     })

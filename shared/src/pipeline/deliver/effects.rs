@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use crate::aws_error::AwsError;
+use crate::directory::Endpoints;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Delivery;
 use crate::domain::endpoint::Endpoint;
-use crate::pipeline::directory::Endpoints;
 use crate::pipeline::endpoints;
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::services::Services;

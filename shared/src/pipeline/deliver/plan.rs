@@ -7,13 +7,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::intake::{Task, Work};
+use crate::directory::Endpoints;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
 use crate::domain::id::{EndpointId, EventId};
 use crate::domain::matching::reaches;
 use crate::domain::tenant::Scope;
-use crate::pipeline::directory::Endpoints;
 use crate::queue::messages::RetryMessage;
 use crate::store::deliveries::StoredDelivery;
 use crate::store::flows::Flow;

@@ -7,6 +7,7 @@ use crate::aws_error::AwsError;
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
+use crate::domain::signing_secret::{PreviousSecret, SecretDocument, SigningSecret};
 use crate::domain::tenant::Scope;
 use crate::domain::time::{self, plus_seconds};
 use crate::domain::validation::{FieldErrors, Patch};
@@ -14,7 +15,6 @@ use crate::metrics::Counter;
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::random;
 use crate::services::Services;
-use crate::signing::{PreviousSecret, SecretDocument, SigningSecret};
 use crate::store::endpoints::{EndpointChanged, LABELS_SETTLED_SECONDS, Room};
 use crate::store::removals::Removal;
 

@@ -13,12 +13,12 @@ use crate::aws_error::AwsError;
 use crate::domain::endpoint::{Endpoint, EndpointStatus, Signing};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
+use crate::domain::signing_secret::{SecretDocument, SigningSecret};
 use crate::domain::tenant::Scope;
 use crate::domain::time::plus_seconds;
 use crate::pipeline::wakes;
 use crate::random;
 use crate::services::Services;
-use crate::signing::{SecretDocument, SigningSecret};
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
 use crate::store::removals::Removal;
 

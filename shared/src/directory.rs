@@ -5,11 +5,12 @@
 //! serves the same tenants reads one small item per tenant and batch.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 
 use crate::aws_error::AwsError;
+use crate::cache::Cache;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
@@ -53,38 +54,20 @@ struct List {
     /// The count of changes that it is of.
     version: u64,
     endpoints: Endpoints,
-    bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct Lists {
-    lists: HashMap<Scope, List>,
-    bytes: usize,
-}
-
-impl Lists {
-    fn insert(&mut self, scope: Scope, list: List) {
-        self.bytes -= self.lists.remove(&scope).map_or(0, |old| old.bytes);
-        if self.bytes + list.bytes > CACHED_BYTES_MAX {
-            *self = Self::default();
-        }
-        self.bytes += list.bytes;
-        self.lists.insert(scope, list);
-    }
 }
 
 /// The cached lists. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Directory {
     store: Store,
-    cached: Arc<Mutex<Lists>>,
+    lists: Cache<Scope, List>,
 }
 
 impl Directory {
     /// An empty directory over the store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, cached: Arc::default() }
+        Self { store, lists: Cache::new(CACHED_BYTES_MAX) }
     }
 
     /// The endpoints of each of these scopes as they are now; none of a deleted tenant's. A scope whose tenant never was is not in the answer.
@@ -131,7 +114,7 @@ impl Directory {
     #[must_use]
     pub fn is_current(&self, scope: Scope, tenant: &TenantItem) -> bool {
         match current_version(scope, tenant) {
-            Some(version) => self.cached().lists.get(&scope).is_some_and(|list| list.version == version),
+            Some(version) => self.lists.get(&scope).is_some_and(|list| list.version == version),
             None => true,
         }
     }
@@ -139,23 +122,19 @@ impl Directory {
     /// The endpoints as this process has seen them last; `None` if it has not.
     #[must_use]
     pub fn remembered(&self, scope: Scope) -> Option<Endpoints> {
-        self.cached().lists.get(&scope).map(|list| list.endpoints.clone())
+        self.lists.get(&scope).map(|list| list.endpoints)
     }
 
     async fn list(&self, scope: Scope, version: u64) -> Result<Endpoints, AwsError> {
-        if let Some(list) = self.cached().lists.get(&scope).filter(|list| list.version == version) {
-            return Ok(list.endpoints.clone());
+        if let Some(list) = self.lists.get(&scope).filter(|list| list.version == version) {
+            return Ok(list.endpoints);
         }
         // Read after the version: the list is at least as new. A newer one under an old version is only read once more.
         let all = self.store.all_endpoints(scope).await?;
         let bytes = LIST_BYTES + all.iter().map(bytes_of).sum::<usize>();
         let endpoints: Endpoints = all.into_iter().collect();
-        self.cached().insert(scope, List { version, endpoints: endpoints.clone(), bytes });
+        self.lists.put_weighing(scope, List { version, endpoints: endpoints.clone() }, bytes);
         Ok(endpoints)
-    }
-
-    fn cached(&self) -> MutexGuard<'_, Lists> {
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

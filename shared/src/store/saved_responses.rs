@@ -1,4 +1,4 @@
-//! Answers to requests with an idempotency key, so that a repeated request gets the first one again. They hold no secret.
+//! Saved responses to requests with an idempotency key, so that a repeated request gets the first response again. They hold no secret.
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -16,7 +16,7 @@ const ABANDONED_AFTER_SECONDS: i64 = 60;
 
 /// What is known of a request with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptAnswer {
+pub struct SavedResponse {
     /// SHA-256 of method, path and body, in hex: whether it is the same request.
     pub request_hash: String,
     /// The status; `None` while the first request is still being carried out.
@@ -40,7 +40,7 @@ pub struct KeptAnswer {
 
 /// What became of the claim on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnswerClaim {
+pub enum ResponseClaim {
     /// It is the caller's: the request is to be carried out.
     Taken {
         /// When the first request with this key began.
@@ -49,10 +49,10 @@ pub enum AnswerClaim {
         is_repeat: bool,
     },
     /// Somebody has answered it, or is about to.
-    Known(KeptAnswer),
+    Known(SavedResponse),
 }
 
-impl KeptAnswer {
+impl SavedResponse {
     fn is_abandoned(&self, now: Timestamp) -> bool {
         self.status.is_none() && self.claimed_at <= plus_seconds(now, -ABANDONED_AFTER_SECONDS)
     }
@@ -63,15 +63,15 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn claim_answer(
+    pub async fn claim_response(
         &self,
         owner: &str,
         key_hash: &str,
         request_hash: &str,
         claim: &str,
         now: Timestamp,
-    ) -> Result<AnswerClaim, AwsError> {
-        let first = KeptAnswer {
+    ) -> Result<ResponseClaim, AwsError> {
+        let first = SavedResponse {
             request_hash: request_hash.to_owned(),
             status: None,
             body: None,
@@ -84,16 +84,16 @@ impl Store {
         let free = "attribute_not_exists(PK) OR expires_at <= :now";
         let Some(found) = self.put_claim(owner, key_hash, &first, (free, ":now", number(now.as_second()))).await?
         else {
-            return Ok(AnswerClaim::Taken { began_at: now, is_repeat: false });
+            return Ok(ResponseClaim::Taken { began_at: now, is_repeat: false });
         };
         if found.request_hash != request_hash || !found.is_abandoned(now) {
-            return Ok(AnswerClaim::Known(found));
+            return Ok(ResponseClaim::Known(found));
         }
-        let next = KeptAnswer { began_at: found.began_at, ..first };
+        let next = SavedResponse { began_at: found.began_at, ..first };
         let still = ("claim = :claim", ":claim", text(&found.claim));
         Ok(match self.put_claim(owner, key_hash, &next, still).await? {
-            None => AnswerClaim::Taken { began_at: found.began_at, is_repeat: true },
-            Some(other) => AnswerClaim::Known(other),
+            None => ResponseClaim::Taken { began_at: found.began_at, is_repeat: true },
+            Some(other) => ResponseClaim::Known(other),
         })
     }
 
@@ -102,12 +102,12 @@ impl Store {
         &self,
         owner: &str,
         key_hash: &str,
-        claim: &KeptAnswer,
+        claim: &SavedResponse,
         (condition, name, value): (&str, &str, AttributeValue),
-    ) -> Result<Option<KeptAnswer>, AwsError> {
+    ) -> Result<Option<SavedResponse>, AwsError> {
         let put = self.client.put_item().table_name(&self.table);
         let answer = put
-            .set_item(Some(to_item(&keys::answer(owner, key_hash), claim)?))
+            .set_item(Some(to_item(&keys::saved_response(owner, key_hash), claim)?))
             .condition_expression(condition)
             .expression_attribute_values(name, value)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -121,29 +121,29 @@ impl Store {
             && let PutItemError::ConditionalCheckFailedException(refused) = refused.err()
             && let Some(item) = refused.item()
         {
-            let found: KeptAnswer = from_item(item.clone())?;
+            let found: SavedResponse = from_item(item.clone())?;
             return Ok(Some(found).filter(|found| found.claim != claim.claim));
         }
         Err(AwsError::from_sdk("dynamodb:PutItem", &error))
     }
 
-    /// Keeps the answer to a request whose key was taken, if it is still the request's.
+    /// Saves the response to a request whose key was taken, if the claim is still the request's.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn keep_answer(&self, owner: &str, key_hash: &str, answer: &KeptAnswer) -> Result<(), AwsError> {
-        let own = ("claim = :claim", ":claim", text(&answer.claim));
-        self.put_claim(owner, key_hash, answer, own).await.map(|_| ())
+    pub async fn save_response(&self, owner: &str, key_hash: &str, response: &SavedResponse) -> Result<(), AwsError> {
+        let own = ("claim = :claim", ":claim", text(&response.claim));
+        self.put_claim(owner, key_hash, response, own).await.map(|_| ())
     }
 
     /// Says of a request of which nobody knows what became that it is over: whoever comes next with its key takes it up.
     ///
     /// # Errors
     /// When DynamoDB does not answer; then the claim is over after a minute.
-    pub async fn abandon_answer(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
+    pub async fn abandon_response(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
         let update = self.client.update_item().table_name(&self.table);
         let update = update
-            .set_key(Some(key_item(&keys::answer(owner, key_hash))))
+            .set_key(Some(key_item(&keys::saved_response(owner, key_hash))))
             .update_expression("SET claimed_at = :over")
             .condition_expression("claim = :claim")
             .expression_attribute_values(":over", number(0))
@@ -159,10 +159,10 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn release_answer(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
+    pub async fn release_response(&self, owner: &str, key_hash: &str, claim: &str) -> Result<(), AwsError> {
         let delete = self.client.delete_item().table_name(&self.table);
         let delete = delete
-            .set_key(Some(key_item(&keys::answer(owner, key_hash))))
+            .set_key(Some(key_item(&keys::saved_response(owner, key_hash))))
             .condition_expression("claim = :claim")
             .expression_attribute_values(":claim", text(claim));
         match delete.send().await {

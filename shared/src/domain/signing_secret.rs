@@ -93,12 +93,12 @@ impl SigningSecret {
     }
 
     /// The bytes that an HMAC is keyed with.
-    pub(super) fn hmac_key(&self) -> Vec<u8> {
+    pub(crate) fn hmac_key(&self) -> Vec<u8> {
         let encoded = self.0.strip_prefix(SYMMETRIC_PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
         encoded.unwrap_or_else(|| self.0.as_bytes().to_vec())
     }
 
-    pub(super) fn key_pair(&self) -> Option<Ed25519KeyPair> {
+    pub(crate) fn key_pair(&self) -> Option<Ed25519KeyPair> {
         let both = STANDARD.decode(self.0.strip_prefix(ASYMMETRIC_PREFIX)?).ok()?;
         let (seed, public) = both.split_at_checked(KEY_BYTES_GENERATED)?;
         Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()
@@ -187,7 +187,7 @@ impl SecretDocument {
     }
 
     /// Every key that signs at `now`, the newest first.
-    pub(super) fn signing_at(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
+    pub(crate) fn signing_at(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
         std::iter::once(&self.current).chain(self.previous_at(now).map(|previous| &previous.secret))
     }
 }

@@ -2,21 +2,15 @@
 //!
 //! Source: the Standard Webhooks specification, "Signature scheme", for `standard` and `ed25519`; the receivers' own habits for the others.
 
-mod secret;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-pub use secret::{
-    Credential, InvalidSecret, KEY_BYTES_GENERATED, KEY_BYTES_MAX, KEY_BYTES_MIN, PreviousSecret,
-    RAW_SECRET_CHARACTERS_MAX, RAW_SECRET_CHARACTERS_MIN, SecretDocument, SigningSecret,
-};
-
 use crate::domain::id::EventId;
 use crate::domain::signature::{Encoding, Signature, fill};
+use crate::domain::signing_secret::{SecretDocument, SigningSecret};
 
 /// What one attempt signs.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +104,7 @@ fn written(encoding: Encoding, bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::signing_secret::{KEY_BYTES_GENERATED, PreviousSecret};
     use std::collections::BTreeMap;
 
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 123_000_000);
