@@ -18,9 +18,9 @@ const RATE_LIMITS: RateLimits = RateLimits { reads: 100_000, writes: 100_000, de
 pub struct Demo {
     /// The tenant.
     pub tenant_id: TenantId,
-    /// Opens its live world.
+    /// Opens its live environment.
     pub live_key: String,
-    /// Opens its test world.
+    /// Opens its test environment.
     pub test_key: String,
 }
 

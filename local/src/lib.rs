@@ -3,11 +3,11 @@
 pub mod aws;
 pub mod clients;
 pub mod demo;
+pub mod grants;
 pub mod log;
 pub mod poller;
 pub mod provision;
 pub mod receiver;
-pub mod roles;
 pub mod serve;
 pub mod stack;
 pub mod template;

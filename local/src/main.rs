@@ -23,7 +23,7 @@ struct Args {
     /// Port of the receiver; 0 picks a free one
     #[arg(long, default_value_t = 8081)]
     receiver_port: u16,
-    /// Address to listen on, such as 0.0.0.0 for containers: whoever reaches another one than loopback may do everything
+    /// Address to listen on, such as 0.0.0.0 for containers: everybody who reaches another one than loopback may do everything
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     listen: IpAddr,
     /// Directory that keeps tables, queues and secrets; without it nothing is kept

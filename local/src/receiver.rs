@@ -33,7 +33,7 @@ const SECRETS_READ_MAX: usize = 1_000;
 /// A request that came, as `GET /requests` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Received {
-    /// When.
+    /// When it was.
     pub at: String,
     /// The method.
     pub method: String,

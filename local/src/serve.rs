@@ -64,7 +64,7 @@ where
     connections.shutdown().await;
 }
 
-/// Returns when everything is to stop, or whoever would say so is gone.
+/// Returns when everything is to stop, or nobody is left to say so.
 pub async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 use crate::aws::{Aws, AwsOptions, url_of};
 use crate::clients::sdk_config;
 use crate::demo::Demo;
+use crate::grants::roles;
 use crate::poller::Poller;
 use crate::provision::provision;
 use crate::receiver::Receiver;
-use crate::roles::roles;
 use crate::serve::{listen, serve};
 use crate::template::{TEMPLATE, Template};
 
@@ -83,7 +83,7 @@ impl Stack {
             keeps_calls: false,
         })
         .await?;
-        // Whoever had received messages before this start died with the process.
+        // The receivers of messages from before this start died with the process.
         aws.release_in_flight().await;
         let url = aws.endpoint_url().to_owned();
         let template = Template::read(TEMPLATE, OVERRIDES, &url)?;

@@ -54,7 +54,7 @@ pub async fn from_env() -> Result<SdkConfig, HttpClientError> {
     Ok(config)
 }
 
-/// The bounds of every call to AWS, whoever makes it.
+/// The bounds of every call to AWS.
 #[must_use]
 pub fn base() -> aws_config::ConfigLoader {
     let timeouts = TimeoutConfig::builder()

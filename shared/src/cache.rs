@@ -28,9 +28,9 @@ struct Held<K, V> {
 /// A value and when it was read.
 #[derive(Clone, Debug)]
 pub struct Dated<V> {
-    /// When.
+    /// When it was read.
     pub read_at: Timestamp,
-    /// What.
+    /// The value.
     pub value: V,
 }
 

@@ -97,7 +97,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward and wakes whoever waits on it; the system's clock stays as it is.
+    /// Moves a manual clock forward and wakes what waits on it; the system's clock stays as it is.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(manual) = self {
             let milliseconds = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

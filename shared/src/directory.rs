@@ -1,7 +1,7 @@
 //! The tenants' endpoints, as deliver needs them: read again only when they have changed.
 //!
 //! A batch asks once, for all its tenants together, for the tenants' items, which count the changes of their endpoints. Where the count is that of
-//! the cached list, the list is in force; so a new endpoint gets the very next event, a change is in force at once, and an instance that
+//! the cached list, the list is current; so a new endpoint gets the very next event, a change applies at once, and an instance that
 //! serves the same tenants reads one small item per tenant and batch.
 
 use std::collections::{BTreeSet, HashMap};

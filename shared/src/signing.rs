@@ -27,7 +27,7 @@ pub struct Content<'a> {
 
 /// The headers that carry the signature of an attempt, by lower-case name; `webhook-id` and `webhook-timestamp` (whole seconds) always among them.
 ///
-/// Every key in force signs, the newest first: joined by one space in the standard schemes, by a comma in the others.
+/// Every current key signs, the newest first: joined by one space in the standard schemes, by a comma in the others.
 #[must_use]
 pub fn headers(signature: &Signature, secrets: &SecretDocument, content: &Content<'_>) -> Vec<(String, String)> {
     let id = content.event_id.to_string();

@@ -66,7 +66,7 @@ pub(crate) async fn create(
         api.services.store.delete_key(key.scope.tenant_id, key.id).await?;
     }
     match api.services.store.add_key(&key, &secret).await? {
-        KeyAdded::Yes => Ok(respond::data(StatusCode::CREATED, KeyView::new(key, Some(&secret)))),
+        KeyAdded::Added => Ok(respond::data(StatusCode::CREATED, KeyView::new(key, Some(&secret)))),
         KeyAdded::NoTenant => Err(NO_TENANT),
         KeyAdded::LimitReached => {
             const { assert!(KEYS_PER_TENANT_MAX == 100, "the message names the limit") };

@@ -32,7 +32,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The world that the key opens.
+    /// The environment that the key opens.
     pub(crate) fn scope(&self) -> Scope {
         self.key.scope
     }
@@ -98,7 +98,7 @@ async fn caller(api: &Api, secret: &ApiKeySecret, now: Timestamp) -> Result<Opti
             None => return Ok(None),
         },
     };
-    // A key names its world; one that names another than it was made for is no key.
+    // A key names its environment; one that names another than it was made for is no key.
     Ok((caller.key.is_valid(now) && caller.scope() == secret.scope()).then_some(caller))
 }
 

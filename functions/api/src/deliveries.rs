@@ -23,7 +23,7 @@ use shared::store::deliveries::StoredDelivery;
 use shared::store::flows::Flow;
 use shared::store::items::StoredEvent;
 use shared::store::payload_fields::EarlierFields;
-use shared::store::scan::{Order, Window};
+use shared::store::query::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;

@@ -32,7 +32,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let new = NewEndpoint::from_body(&body, &api.services.config.addresses)?;
     match endpoints::create(&api.services, caller.scope(), caller.key.id, &new, origin).await? {
-        Created::Yes(endpoint, secret) => {
+        Created::Created(endpoint, secret) => {
             let now = api.services.clock.now();
             Ok(answer(StatusCode::CREATED, *endpoint, Some(secret.expose()), HealthView::default(), now))
         }
@@ -120,7 +120,7 @@ pub(crate) async fn change(
     let id = find_id(&api.services, caller.scope(), &name).await?;
     let changed = endpoints::change(&api.services, caller.scope(), id, &changes, expected_version, caller.key.id);
     match changed.await? {
-        Changed::Yes(endpoint) => {
+        Changed::Updated(endpoint) => {
             let health = endpoint_health::of_one(&api.services, id).await?;
             Ok(answer(StatusCode::OK, *endpoint, None, health, api.services.clock.now()))
         }
@@ -153,7 +153,7 @@ const STALE: ApiError = ApiError::Conflict("the endpoint has been changed since;
 pub(crate) fn refused(changed: Changed) -> ApiError {
     match changed {
         Changed::NotFound => NO_ENDPOINT,
-        Changed::Stale | Changed::Yes(_) | Changed::Already(_) => STALE,
+        Changed::Stale | Changed::Updated(_) | Changed::Already(_) => STALE,
         Changed::UidTaken => UID_TAKEN,
         Changed::LimitReached => LIMIT_REACHED,
         Changed::Overlapping => {

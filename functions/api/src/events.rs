@@ -23,7 +23,7 @@ use shared::pipeline::publish::{Published, claim_batch, publish, publish_batch};
 use shared::pipeline::replay::replay_event;
 use shared::store::cursor;
 use shared::store::items::StoredEvent;
-use shared::store::scan::{Order, Window};
+use shared::store::query::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;
@@ -173,7 +173,7 @@ async fn read_one(api: &Api, caller: &Caller, body: &[u8]) -> Result<NewEvent, A
 
 fn accepted(published: Result<Published, AwsError>) -> Result<EventId, ApiError> {
     match published? {
-        Published::Yes(id) => Ok(id),
+        Published::Accepted(id) => Ok(id),
         Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
     }
 }

@@ -12,7 +12,7 @@ use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::EventId;
 use shared::domain::time::{plus_seconds, rfc3339};
 use shared::store::cursor;
-use shared::store::scan::Window;
+use shared::store::query::Window;
 
 use crate::Api;
 use crate::auth::Caller;

@@ -37,7 +37,7 @@ pub(crate) async fn create(
     let new = NewApiKey::portal_session(&body, now)?;
     let (key, secret) = new_key(tenant_id(&tenant)?, new, now, origin);
     match api.services.store.add_key(&key, &secret).await? {
-        KeyAdded::Yes => {}
+        KeyAdded::Added => {}
         KeyAdded::NoTenant => return Err(NO_TENANT),
         KeyAdded::LimitReached => return Err(SESSIONS_REACHED),
     }

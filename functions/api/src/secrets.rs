@@ -74,7 +74,7 @@ pub(crate) async fn rotate_secret(
     let by = caller.key.id;
     let changed = rotate(&api.services, caller.scope(), id, secret.as_ref(), overlap_seconds, by, origin);
     let endpoint = match changed.await? {
-        Changed::Yes(endpoint) => endpoint,
+        Changed::Updated(endpoint) => endpoint,
         other => return Err(refused(other)),
     };
     let version = endpoint.signing.secret_version.clone();
@@ -95,7 +95,7 @@ pub(crate) async fn end_previous(
 ) -> Result<Response, ApiError> {
     let id = find_id(&api.services, caller.scope(), &name).await?;
     match end_overlap(&api.services, caller.scope(), id, caller.key.id).await? {
-        Changed::Yes(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Changed::Updated(_) => Ok(StatusCode::NO_CONTENT.into_response()),
         other => Err(refused(other)),
     }
 }

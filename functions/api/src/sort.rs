@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::delivery::Delivery;
 use shared::store::cursor::{self, Page};
 use shared::store::deliveries::StoredDelivery;
-use shared::store::scan::Order;
+use shared::store::query::Order;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {

@@ -118,7 +118,7 @@ pub(crate) async fn test_all(
     };
     let published = publish(&api.services, caller.scope(), event, &body, request_id.as_str().to_owned());
     match published.await? {
-        Published::Yes(event_id) => Ok(respond::data(StatusCode::OK, TestedAllView { success: true, event_id })),
+        Published::Accepted(event_id) => Ok(respond::data(StatusCode::OK, TestedAllView { success: true, event_id })),
         Published::KeyReused => Err(ApiError::Conflict("the idempotency key was used with another body")),
     }
 }

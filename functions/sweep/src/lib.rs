@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::pipeline::sweep::sweep;
 use shared::services::Services;
 
-/// What one run did, for whoever invokes it by hand.
+/// What one run did, for those who invoke it by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Backlogs woken, and replays sent on.

@@ -1,6 +1,6 @@
 //! DynamoDB: dynoxide on a thread and a private port of its own, and the way there.
 //!
-//! dynoxide runs SQLite on the thread that serves; on ours it would stall SQS and whoever else runs there. Its HTTP
+//! dynoxide runs SQLite on the thread that serves; on ours it would stall SQS and what else runs there. Its HTTP
 //! server is more faithful than calling its methods, so requests are passed on as they are.
 
 use std::fs::File;

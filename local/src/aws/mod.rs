@@ -12,7 +12,7 @@
 //! - the journal (`journal`) keeps their state in a file, when there is a data directory: what they have answered
 //!   survives a killed process.
 //!
-//! Signatures are not checked, and whoever has no role may do everything: it must never listen on anything but loopback.
+//! Signatures are not checked, and a caller without a role may do everything: it must never listen on anything but loopback.
 
 mod calls;
 mod disk;
@@ -66,7 +66,7 @@ const JOURNAL_FILE: &str = "queues-and-secrets.sqlite";
 pub struct AwsOptions {
     /// Where to listen; port 0 takes a free one. A loopback address, unless `open` says otherwise.
     pub listen: SocketAddr,
-    /// Whether it may be another address, where whoever reaches it may do everything.
+    /// Whether it may be another address. Everybody who reaches it may do everything.
     pub open: bool,
     /// The directory that keeps tables, queues and secrets, made when it is not there; `None` keeps them in memory.
     pub data: Option<PathBuf>,
@@ -93,17 +93,17 @@ pub enum AwsStartError {
     /// The port could not be opened.
     #[error("could not listen on {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The data directory or its lock file could not be made.
     #[error("could not use the data directory {}: {source}", path.display())]
     Data {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Another process (or another [`Aws`] in this one) uses the data directory.
@@ -115,9 +115,9 @@ pub enum AwsStartError {
     /// The file of queues and secrets could not be opened.
     #[error("could not open {}: {source}", path.display())]
     Journal {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rusqlite::Error,
     },
     /// Of the two files of a data directory one is there without the other.
@@ -235,7 +235,7 @@ impl Aws {
         self.front.sqs.next_visible_at()
     }
 
-    /// Makes every queue message in flight visible at once. For a start after a kill, when whoever had received them is no more;
+    /// Makes every queue message in flight visible at once. For a start after a kill, when their receivers are no more;
     /// on AWS they would come back when their visibility timeout ends.
     pub async fn release_in_flight(&self) {
         self.front.sqs.release_in_flight().await;

@@ -1,6 +1,6 @@
 //! Roles: what a caller may do, and refusing what it may not.
 //!
-//! Callers are known by their access key; whoever has no role here may do everything, as the deployer and the tests' own looks do. A role is a set
+//! Callers are known by their access key; one without a role may do everything, as the deployer and the tests' own looks do. A role is a set
 //! of grants, an action on a resource each; conditions and denials are not read, and Outhook's roles have none.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -220,7 +220,7 @@ async fn taken_by_an_event(batch: usize) -> Taken {
     }
 }
 
-/// The row of the cost page's table of quantities; printed for whoever changes the page.
+/// The row of the cost page's table of quantities; printed for those who change the page.
 fn row(what: &str, alone: f64, full: f64) -> String {
     format!("| {what} | {alone:.1} | {full:.1} |")
 }

@@ -230,7 +230,7 @@ async fn sweeper_survives(kill: Kill) -> u32 {
     world.aws.faults().clear();
     world.restart_functions().await;
     world.run(5 * 60).await;
-    // A removal that failed is tried again after an hour.
+    // A cleanup that failed is tried again after an hour.
     world.advance_seconds(3_600);
     world.run(60).await;
 

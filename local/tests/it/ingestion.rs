@@ -142,7 +142,7 @@ async fn message_that_comes_back_after_it_was_delivered_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn message_that_nobody_can_understand_is_put_aside_at_once_and_once_with_the_reason() {
+async fn message_that_nobody_can_understand_is_dead_lettered_at_once_and_once_with_the_reason() {
     let world = World::start().await;
     let endpoint = world.endpoint("/a", json!({})).await;
     let nobody = "ten_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
@@ -174,7 +174,7 @@ async fn message_that_nobody_can_understand_is_put_aside_at_once_and_once_with_t
 }
 
 #[tokio::test]
-async fn message_as_large_as_the_queue_takes_is_put_aside_at_once_too() {
+async fn message_as_large_as_the_queue_takes_is_dead_lettered_at_once_too() {
     let world = World::start().await;
     let body = "x".repeat(1_024 * 1_024);
     world.send_message(&body).await;
@@ -186,7 +186,7 @@ async fn message_as_large_as_the_queue_takes_is_put_aside_at_once_too() {
 }
 
 #[tokio::test]
-async fn rubbish_on_the_retries_queue_is_put_aside_at_once_and_once() {
+async fn rubbish_on_the_retries_queue_is_dead_lettered_at_once_and_once() {
     let world = World::start().await;
     for (body, reason) in [("rubbish", "expected"), (r#"{"kind":"other"}"#, "other"), ("{}", "kind")] {
         world.send_retry(body).await;

@@ -143,7 +143,7 @@ async fn what_five_webhook_apis_offer_can_be_done_here() {
     let gone = world.api.post("/v1/endpoints/agent-1/test", json!({})).await;
     gone.expect_error(http::StatusCode::NOT_FOUND, "NOT_FOUND");
 
-    // Backend keys with two worlds: list, create, read, test all, read the secret again, delete.
+    // Backend keys with two environments: list, create, read, test all, read the secret again, delete.
     let test = crate::world::Client::new(&world.api_url, &world.demo.test_key);
     let made = test.post("/v1/endpoints", json!({ "url": url("/test") })).await.expect(201);
     let path = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());

@@ -66,7 +66,7 @@ async fn overlap_can_be_ended_early_or_left_out() {
 }
 
 #[tokio::test]
-async fn of_several_rotations_at_once_one_wins_and_its_secret_is_in_force() {
+async fn of_several_rotations_at_once_one_wins_and_its_secret_is_current() {
     let world = World::start().await;
     let id = world.endpoint("/a", json!({})).await;
     let answers = join_all((0..4).map(|_| rotate(&world, &id, json!({})))).await;

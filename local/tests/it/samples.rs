@@ -80,7 +80,7 @@ async fn sample_of_the_events_queue_is_delivered_and_of_the_retries_queue_has_wh
 }
 
 #[tokio::test]
-async fn sample_with_one_good_and_one_bad_message_delivers_the_one_and_puts_the_other_aside() {
+async fn sample_with_one_good_and_one_bad_message_delivers_the_one_and_dead_letters_the_other() {
     let world = World::start().await;
     world.endpoint("/a", json!({})).await;
     assert_eq!(deliver(&world, &sample("sqs-mixed.json")).await, [""; 0]);

@@ -59,7 +59,7 @@ async fn several_puts_of_one_uid_at_once_make_one_endpoint() {
     let answers = join_all(bodies.iter().map(|body| put(&world, "one", body))).await;
     let created: Vec<_> = answers.iter().filter(|answer| answer.status == 201).collect();
     assert_eq!(created.len(), 1);
-    // Whoever keeps being overtaken is told so.
+    // A caller that keeps being overtaken is told so.
     assert!(answers.iter().all(|answer| [200, 201, 409].contains(&answer.status)));
     let listed = world.api.get("/v1/endpoints").await.expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 1);

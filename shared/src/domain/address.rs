@@ -124,7 +124,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !blocked
 }
 
-/// IPv4 inside IPv6 is never public, whatever the IPv4 address is: where a connection to it goes is the network's to say, and whoever is at a public
+/// IPv4 inside IPv6 is never public, for any IPv4 address: where a connection to it goes is the network's to say, and what is at a public
 /// IPv4 address is reached by that.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let s = address.segments();

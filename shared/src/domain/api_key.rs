@@ -95,7 +95,7 @@ impl ApiKeySecret {
         well_formed.then(|| Self { scope: Scope { tenant_id, mode }, text: text.to_owned() })
     }
 
-    /// The world that the key claims to open.
+    /// The environment that the key claims to open.
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.scope
@@ -137,7 +137,7 @@ impl KeyHash {
 pub struct ApiKey {
     /// Its public name.
     pub id: KeyId,
-    /// The world it opens.
+    /// The environment it opens.
     #[serde(flatten)]
     pub scope: Scope,
     /// What it is for.
@@ -166,7 +166,7 @@ impl ApiKey {
 /// What the operator says of a new key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
-    /// Which world it opens.
+    /// Which environment it opens.
     pub mode: Mode,
     /// What it allows; everything where nothing is said.
     pub permissions: BTreeSet<Permission>,

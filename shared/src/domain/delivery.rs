@@ -62,9 +62,9 @@ impl std::str::FromStr for DeliveryStatus {
 /// One event on its way to one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// To whom.
+    /// The endpoint's id.
     pub endpoint_id: EndpointId,
-    /// What.
+    /// The event's id.
     pub event_id: EventId,
     /// Whose it is and in which mode.
     #[serde(flatten)]

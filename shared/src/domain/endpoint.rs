@@ -72,7 +72,7 @@ pub enum Authorization {
 /// What is known of an endpoint's signing keys without reading them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signing {
-    /// The version of the secret in Secrets Manager that is in force; deliver caches by it.
+    /// The version of the secret in Secrets Manager that is current; deliver caches by it.
     pub secret_version: String,
     /// When the newest key was made.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]

@@ -40,7 +40,7 @@ pub struct FullPayloadField {
     /// Where its value is: `id`, `type`, `timestamp`, `tenant_id`, or dotted within the event's data. By default the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// A note for whoever fills the field.
+    /// A note for those who fill the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Whether an `hmac` signature covers it, and then nothing but such fields.

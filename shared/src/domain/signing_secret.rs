@@ -153,7 +153,7 @@ impl fmt::Debug for Credential {
 /// What Secrets Manager holds for an endpoint, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretDocument {
-    /// The key in force.
+    /// The current key.
     pub current: SigningSecret,
     /// The key before it, while both sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ pub const ENDPOINTS_DEFAULT: u32 = 10;
 /// The most endpoints that the operator can allow a tenant.
 pub const ENDPOINTS_MAX: u32 = 10_000;
 
-/// The two separate worlds inside a tenant.
+/// The two separate environments inside a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -60,7 +60,7 @@ impl FromStr for Mode {
 pub struct Scope {
     /// Whose it is.
     pub tenant_id: TenantId,
-    /// In which of its worlds.
+    /// In which of its environments.
     pub mode: Mode,
 }
 
@@ -68,7 +68,7 @@ pub struct Scope {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretVisibility {
-    /// By whoever holds `secrets:read`.
+    /// By keys with `secrets:read`.
     #[default]
     Readable,
     /// Shown once, when made.
@@ -108,7 +108,7 @@ pub struct Tenant {
     /// When it was made.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
-    /// When it was deleted; what it leaves is being cleared away since.
+    /// When it was deleted; what it leaves is being cleaned up since.
     #[serde(
         default,
         with = "jiff::fmt::serde::timestamp::millisecond::optional",

@@ -1,7 +1,7 @@
 //! Operational events: what Outhook itself has to say to a tenant, sent like any event to those of its endpoints that ask for it by name.
 //!
-//! An event's id is derived from what it tells of, and is claimed like an idempotency key before it is sent, so that telling twice is one event: whoever
-//! finds that something may not have been told tells it again. Nothing is sent where nobody has asked, and a failed delivery of an operational event
+//! An event's id is derived from what it tells of, and is claimed like an idempotency key before it is sent, so that emitting twice is one event: code that
+//! cannot be sure that it was emitted emits it again. Nothing is sent where nobody has asked, and a failed delivery of an operational event
 //! raises no further one.
 
 use std::collections::BTreeSet;

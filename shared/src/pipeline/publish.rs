@@ -1,6 +1,6 @@
 //! Accepting an event: it is accepted when the events queue has it, not before.
 //!
-//! With an idempotency key the key is claimed first, for an event id. Only whoever has the claim sends; others wait until the event is queued and answer with its
+//! With an idempotency key the key is claimed first, for an event id. Only the holder of the claim sends; others wait until the event is queued and answer with its
 //! id. A claim that is over, or was given up because the queue did not answer, is taken over under the same event id, and the message says that the event
 //! may have been sent before. So a crash or an outage between the calls costs neither the event nor the key, and two callers at once send once.
 
@@ -31,7 +31,7 @@ const LOOK_AGAIN_MILLISECONDS: u64 = 150;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// The queue has it, now or since an earlier call with the same key.
-    Yes(EventId),
+    Accepted(EventId),
     /// The idempotency key stands for another body.
     KeyReused,
 }
@@ -54,7 +54,7 @@ pub async fn publish(
         Some(key) => publish_once(services, message, &key, Some(hex::encode(Sha256::digest(body)))).await,
         None => {
             services.queues.send_event(&message).await?;
-            Ok(Published::Yes(event_id))
+            Ok(Published::Accepted(event_id))
         }
     }
 }
@@ -82,10 +82,10 @@ pub(super) async fn publish_once(
             return send_claimed(services, &message, key, &claim).await;
         }
         match decide(&earlier, body_hash.as_deref(), services.clock.now()) {
-            Claimed::Done => return Ok(Published::Yes(earlier.event_id)),
+            Claimed::Done => return Ok(Published::Accepted(earlier.event_id)),
             Claimed::ForAnother => return Ok(Published::KeyReused),
             Claimed::Over => {
-                // Whoever took it over is seen by the next look.
+                // The new holder is seen by the next look.
                 store.take_over_claim(scope, key, &earlier, &claim, services.clock.now()).await?;
             }
             Claimed::UnderWay => tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MILLISECONDS)).await,
@@ -102,9 +102,9 @@ enum Claimed {
     Done,
     /// It stands for something else.
     ForAnother,
-    /// Whoever has it is about to send.
+    /// Its holder is about to send.
     UnderWay,
-    /// Whoever had it has died or given it up.
+    /// Its holder has died or given it up.
     Over,
 }
 
@@ -138,7 +138,7 @@ async fn send_claimed(
         // The queue has it; a later call will send it once more under the same id, and deliver will look.
         tracing::warn!(%error, event_id = %message.event_id, "an idempotency key stays unconfirmed");
     }
-    Ok(Published::Yes(message.event_id))
+    Ok(Published::Accepted(message.event_id))
 }
 
 /// Takes an idempotency key for a whole batch, before any of its events is sent; whether it stands for this body, as it does when the batch is repeated.
@@ -177,7 +177,7 @@ pub async fn publish_batch(
     let (indexes, messages): (Vec<_>, Vec<_>) = plain.into_iter().unzip();
     let sent = services.queues.send_events(&messages).await;
     for ((index, message), result) in indexes.into_iter().zip(&messages).zip(sent) {
-        results[index] = Some(result.map(|()| Published::Yes(message.event_id)));
+        results[index] = Some(result.map(|()| Published::Accepted(message.event_id)));
     }
     let keyed: Vec<_> = futures::stream::iter(keyed).buffer_unordered(KEYED_IN_FLIGHT_MAX).collect().await;
     for (index, result) in keyed {

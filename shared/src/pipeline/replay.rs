@@ -1,7 +1,7 @@
 //! Delivering again: one delivery, one event, or all of an endpoint's that match. What is to be delivered again is marked as due in its endpoint's backlog, by a
 //! write that is conditional on where it stood, and a look is asked for; the drain sends it.
 //!
-//! A bulk replay goes page by page. The page is written down before it is marked, and its position moves when it has been; so whoever goes on after a crash
+//! A bulk replay goes page by page. The page is written down before it is marked, and its position moves when it has been; so the instance that goes on after a crash
 //! knows which deliveries it may find marked, and counts each once. All are due at the time of the replay, so they go out in order of their events.
 
 use std::collections::BTreeSet;
@@ -21,8 +21,8 @@ use crate::store::deliveries::{StoredDelivery, insert_delivery, replay_delivery,
 use crate::store::events::keep_event_until;
 use crate::store::flows::Touch;
 use crate::store::items::{StoredEvent, expires_at};
+use crate::store::query::{Order, Window};
 use crate::store::replays::{Replay, ReplayState};
-use crate::store::scan::{Order, Window};
 use crate::store::{Recorded, cursor};
 
 /// How many deliveries a bulk replay takes up at once.

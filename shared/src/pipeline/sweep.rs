@@ -1,4 +1,4 @@
-//! The sweeper: wakes backlogs whose wakes are not the queue's or got lost, ends flows that have nothing more to do, and clears away what deleted endpoints
+//! The sweeper: wakes backlogs whose wakes are not the queue's or got lost, ends flows that have nothing more to do, and cleans up what deleted endpoints
 //! leave. It looks at flows, never at deliveries, so a run costs as much whether one delivery waits or a million.
 //!
 //! It takes over each wake by a conditional write before it sends the message, so two sweepers at once send one that is valid; a crash between the two is a lost
@@ -21,15 +21,15 @@ use crate::pipeline::tenants::clear_tenant;
 use crate::pipeline::{replay, wakes};
 use crate::services::Services;
 use crate::store::Recorded;
+use crate::store::cleanups::{Cleanup, Due};
 use crate::store::flows::{Flow, new_token, rewake_flow};
 use crate::store::keys::{CLEANUP_SHARDS, SWEEP_SHARDS};
-use crate::store::removals::{Cleanup, Removal};
 
 /// How long a run goes on with new pages, in seconds; the next one begins a minute after it.
 const RUN_SECONDS_MAX: u64 = 40;
-/// How many pages of things to be cleared away one run takes from each of the index's partitions.
+/// How many pages of things to be cleaned up one run takes from each of the index's partitions.
 const CLEANUP_PAGES_MAX: usize = 20;
-/// How long after a failure something is cleared away again, in seconds.
+/// How long after a failure something is cleaned up again, in seconds.
 const CLEANUP_AGAIN_SECONDS: i64 = 60;
 
 /// What one run did.
@@ -80,7 +80,7 @@ async fn run(services: &Services, leases: Leases) -> Swept {
     for swept in join_all((0..SWEEP_SHARDS).map(|shard| sweep_flows(services, shard, leases, until))).await {
         total.add(swept);
     }
-    for swept in join_all((0..CLEANUP_SHARDS).map(|shard| clean_up(services, shard, until))).await {
+    for swept in join_all((0..CLEANUP_SHARDS).map(|shard| sweep_due(services, shard, until))).await {
         total.add(swept);
     }
     services.metrics.backlog_lateness(total.latest_seconds);
@@ -214,7 +214,7 @@ async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<O
         let mut flow = flow.clone();
         match endpoint {
             Some(endpoint) if endpoint.status == EndpointStatus::Active => {}
-            // Of an endpoint that gets nothing nothing is to be remembered. Whoever has disabled it may not have come to tell of it.
+            // Of an endpoint that gets nothing nothing is to be remembered. The one that disabled it may have died before the operational event.
             inactive => {
                 if let Some(disabled) = inactive.filter(|endpoint| endpoint.status == EndpointStatus::Disabled) {
                     let event = OperationalEvent::endpoint_disabled(&disabled);
@@ -229,15 +229,15 @@ async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<O
     (looked.await, flow)
 }
 
-/// What is to be cleared away, and replays that have died, of one of the index's partitions.
-async fn clean_up(services: &Services, shard: u8, until: Moment) -> Swept {
+/// What is to be cleaned up, and replays that have died, of one of the index's partitions.
+async fn sweep_due(services: &Services, shard: u8, until: Moment) -> Swept {
     let mut swept = Swept::default();
     for _ in 0..CLEANUP_PAGES_MAX {
         let now = services.clock.now();
-        let found = match services.store.cleanups(shard, now).await {
+        let found = match services.store.due(shard, now).await {
             Ok(found) => found,
             Err(error) => {
-                tracing::error!(%error, shard, "what is to be cleared away could not be read");
+                tracing::error!(%error, shard, "what is to be cleaned up could not be read");
                 swept.failed += 1;
                 return swept;
             }
@@ -247,8 +247,8 @@ async fn clean_up(services: &Services, shard: u8, until: Moment) -> Swept {
         }
         for one in found {
             match one {
-                Cleanup::Removal(removal) => remove(services, removal, now, &mut swept).await,
-                Cleanup::Replay(stalled) => match wake_replay(services, &stalled, now).await {
+                Due::Cleanup(cleanup) => clean_up(services, cleanup, now, &mut swept).await,
+                Due::Replay(stalled) => match wake_replay(services, &stalled, now).await {
                     Ok(()) => swept.woken += 1,
                     Err(error) => {
                         tracing::error!(%error, replay_id = %stalled.id, "a replay could not be sent on");
@@ -276,43 +276,43 @@ async fn wake_replay(
     }
 }
 
-async fn remove(services: &Services, removal: Removal, now: Timestamp, swept: &mut Swept) {
-    match try_remove(services, removal, now).await {
+async fn clean_up(services: &Services, cleanup: Cleanup, now: Timestamp, swept: &mut Swept) {
+    match try_clean_up(services, cleanup, now).await {
         Ok(removed) => swept.secrets_removed += usize::from(removed),
         Err(error) => {
-            tracing::error!(%error, ?removal, "something could not be cleared away");
+            tracing::error!(%error, ?cleanup, "something could not be cleaned up");
             swept.failed += 1;
             let again = plus_seconds(now, CLEANUP_AGAIN_SECONDS);
-            if let Err(error) = services.store.note_removal(removal, again).await {
-                tracing::error!(%error, ?removal, "it stays due");
+            if let Err(error) = services.store.schedule_cleanup(cleanup, again).await {
+                tracing::error!(%error, ?cleanup, "it stays due");
             }
         }
     }
 }
 
 /// Clears away what a note says; whether a secret was removed.
-async fn try_remove(services: &Services, removal: Removal, now: Timestamp) -> Result<bool, AwsError> {
-    match removal {
-        Removal::Secret { endpoint_id, scope } => {
+async fn try_clean_up(services: &Services, cleanup: Cleanup, now: Timestamp) -> Result<bool, AwsError> {
+    match cleanup {
+        Cleanup::Secret { endpoint_id, scope } => {
             if services.store.endpoint(scope, endpoint_id).await?.is_none() {
                 remove_secret(services, scope, endpoint_id).await?;
                 return Ok(true);
             }
-            services.store.forget_removal(removal).await?;
+            services.store.forget_cleanup(cleanup).await?;
             Ok(false)
         }
-        Removal::PreviousKey { endpoint_id, scope } => {
+        Cleanup::PreviousKey { endpoint_id, scope } => {
             expire_previous(services, scope, endpoint_id).await?;
             let Some(endpoint) = services.store.endpoint(scope, endpoint_id).await? else {
-                return services.store.forget_removal(removal).await.map(|()| false);
+                return services.store.forget_cleanup(cleanup).await.map(|()| false);
             };
             settle_labels(services, scope, endpoint_id).await?;
             match endpoint.signing.previous_expires_at {
                 // Another rotation has begun since.
-                Some(until) => services.store.note_removal(removal, until).await.map(|()| false),
-                None => services.store.forget_due_removal(removal, now).await.map(|()| true),
+                Some(until) => services.store.schedule_cleanup(cleanup, until).await.map(|()| false),
+                None => services.store.forget_due_cleanup(cleanup, now).await.map(|()| true),
             }
         }
-        Removal::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
+        Cleanup::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
     }
 }

@@ -8,12 +8,12 @@ use crate::domain::tenant::{Mode, Scope};
 use crate::domain::time::plus_seconds;
 use crate::pipeline::endpoints;
 use crate::services::Services;
-use crate::store::removals::Removal;
+use crate::store::cleanups::Cleanup;
 
 /// How long a request that deletes a tenant can last, in seconds: the API's own time limit is 29 (`template.yaml`).
 const REQUEST_SECONDS_MAX: i64 = 30;
 
-/// Deletes a tenant: its keys open nothing from now on, its pending deliveries are cancelled when they come due, and the sweeper clears away its
+/// Deletes a tenant: its keys open nothing from now on, its pending deliveries are cancelled when they come due, and the sweeper cleans up its
 /// endpoints with their secrets. Events and deliveries expire. Whether there was one.
 ///
 /// # Errors
@@ -22,9 +22,9 @@ pub async fn delete(services: &Services, id: TenantId, now: Timestamp) -> Result
     if services.store.tenant(id).await?.is_none() {
         return Ok(false);
     }
-    // The note first: a tenant that is marked is always cleared away. It is due when this request is over, so that the sweeper cannot find the tenant unmarked.
+    // The note first: a tenant that is marked is always cleaned up. It is due when this request is over, so that the sweeper cannot find the tenant unmarked.
     let due = plus_seconds(now, REQUEST_SECONDS_MAX);
-    services.store.note_removal(Removal::Tenant { tenant_id: id }, due).await?;
+    services.store.schedule_cleanup(Cleanup::Tenant { tenant_id: id }, due).await?;
     services.store.mark_tenant_deleted(id, now).await
 }
 
@@ -44,5 +44,5 @@ pub async fn clear_tenant(services: &Services, id: TenantId) -> Result<(), AwsEr
         }
         services.store.remove_tenant_entries(id).await?;
     }
-    services.store.forget_removal(Removal::Tenant { tenant_id: id }).await
+    services.store.forget_cleanup(Cleanup::Tenant { tenant_id: id }).await
 }

@@ -1,4 +1,4 @@
-//! What the messages say. The events queue carries the contract's JSON, whoever sends it; what only Outhook says rides in message attributes.
+//! What the messages say. The events queue carries the contract's JSON; what only Outhook says rides in message attributes.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub enum RetryMessage {
     Wake {
         /// Whose it is and in which mode.
         scope: Scope,
-        /// To whom.
+        /// The endpoint's id.
         endpoint_id: EndpointId,
         /// What tells the valid wake from others.
         token: String,
@@ -79,7 +79,7 @@ pub enum RetryMessage {
     FanOut {
         /// Whose it is and in which mode.
         scope: Scope,
-        /// What.
+        /// The event's id.
         event_id: EventId,
         /// The first endpoint of the part.
         first: EndpointId,
@@ -90,7 +90,7 @@ pub enum RetryMessage {
     Replay {
         /// Whose it is and in which mode.
         scope: Scope,
-        /// Which.
+        /// The replay's id.
         replay_id: ReplayId,
     },
 }

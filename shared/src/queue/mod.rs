@@ -1,4 +1,4 @@
-//! The queues: events in, retries on, and what cannot be understood aside.
+//! The queues: events in, retries on, dead letters beside.
 
 pub mod messages;
 

@@ -1,6 +1,6 @@
 //! Signing keys and receivers' credentials, in Secrets Manager: one secret per endpoint, named by stack, tenant and endpoint.
 //!
-//! A document is read once per version and instance: the endpoint's item carries the version in force, so what is cached under it is never
+//! A document is read once per version and instance: the endpoint's item carries the current version, so what is cached under it is never
 //! stale. Nothing here logs or formats a document.
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ const DOCUMENTS_CACHED_MAX: usize = 10_000;
 /// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
 const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 
-/// A document that is being read, for whoever else wants it meanwhile.
+/// A document that is being read, for others that want it meanwhile.
 type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
 /// The label of the version that was written last.
@@ -103,7 +103,7 @@ impl Secrets {
         }
     }
 
-    /// Replaces the document of an endpoint; the version it has from now on. The endpoint's item has to name it to put it in force.
+    /// Replaces the document of an endpoint; the version it has from now on. The endpoint's item has to name it to make it current.
     ///
     /// # Errors
     /// When Secrets Manager does not take it.

@@ -16,7 +16,7 @@ use crate::signing::{self, Content};
 /// One request, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct WebhookRequest {
-    /// Where to.
+    /// The URL.
     pub url: String,
     /// All headers but those of the connection, `host`, `user-agent` and `content-length`.
     pub headers: HeaderMap,
@@ -27,7 +27,7 @@ pub struct WebhookRequest {
 }
 
 impl WebhookRequest {
-    /// The request of an attempt at `now`: signed with the keys in force, authorized as the endpoint says, its own headers beside ours.
+    /// The request of an attempt at `now`: signed with the current keys, authorized as the endpoint says, its own headers beside ours.
     /// `payload_fields` say what the body is made of.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Backlogs: what waits for an endpoint, as the sparse index has it; of a delivery no more than its names and when it is due.
 //!
-//! The index follows the table after a moment, so what is read here may have been delivered since, and what was added just now may be missing. Whoever sends
-//! reads the delivery itself first; a flow is ended only after a look that comes long after the last touch.
+//! The index follows the table after a moment, so what is read here may have been delivered since, and what was added just now may be missing. A drain
+//! reads the delivery itself before it sends; a flow is ended only after a look that comes long after the last touch.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, Select};
 use futures::future::try_join_all;
@@ -19,7 +19,7 @@ use crate::domain::id::{EndpointId, EventId};
 pub struct Waits {
     /// When it is due; what somebody asked for is due since the beginning of time.
     pub due: Timestamp,
-    /// Which event.
+    /// The event's id.
     pub event_id: EventId,
 }
 

@@ -34,7 +34,7 @@ pub enum Write {
     Insert(Item),
     /// Changes an item of which these conditions hold.
     Update {
-        /// Which item.
+        /// Its key.
         key: Key,
         /// Attributes and their new values, by name.
         set: Vec<(&'static str, AttributeValue)>,

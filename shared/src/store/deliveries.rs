@@ -8,7 +8,7 @@ use super::batch::{Condition, Write};
 use super::cursor::Page;
 use super::items::{DeliveryItem, EventItem, StoredEvent, TenantItem, index_key};
 use super::keys::{self, INDEX_PK, INDEX_SK, TTL};
-use super::scan::{Partition, Window};
+use super::query::{Partition, Window};
 use super::{Item, Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;

@@ -5,9 +5,9 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
+use super::cleanups::{Cleanup, cleanup_item};
 use super::cursor::{self, Page};
 use super::payload_fields::fields_item;
-use super::removals::{Removal, removal_item};
 use super::transaction::Committed;
 use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
@@ -42,7 +42,7 @@ pub enum Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointCreated {
     /// It gets events from now on.
-    Yes,
+    Created,
     /// There is one of this id: an earlier request with the same idempotency key has made it.
     Exists,
     /// The tenant has its maximum, of endpoints or of bytes, or is gone.
@@ -54,8 +54,8 @@ pub enum EndpointCreated {
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointChanged {
-    /// It is in force from the next event on.
-    Yes,
+    /// It applies from the next event on.
+    Updated,
     /// Somebody else changed or deleted the endpoint since it was read.
     Stale,
     /// All endpoints of the tenant together would be too large.
@@ -86,7 +86,7 @@ impl Store {
                 Room::Needed,
                 Some(&format!("{count} < max_endpoints")),
             )?,
-            self.delete(&keys::removal(endpoint.id))?,
+            self.delete(&keys::cleanup(endpoint.id))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.take_uid(scope, uid, endpoint.id)?);
@@ -95,7 +95,7 @@ impl Store {
             parts.push(self.put(item, None)?);
         }
         Ok(match self.transact(parts).await? {
-            Committed::Yes => EndpointCreated::Yes,
+            Committed::All => EndpointCreated::Created,
             Committed::Refused(parts) if parts.contains(&0) => EndpointCreated::Exists,
             Committed::Refused(parts) if parts.contains(&3) => EndpointCreated::UidTaken,
             Committed::Refused(_) => EndpointCreated::LimitReached,
@@ -132,15 +132,15 @@ impl Store {
                 parts.push(self.put(item, None)?);
             }
         }
-        // A key that begins to sign beside its successor is cleared away when that is over; and the version before leaves its label, should whoever changes it die.
+        // A key that begins to sign beside its successor is cleaned up when that is over; and the version before leaves its label, should the change die half way.
         if before.signing.secret_version != after.signing.secret_version {
             let soon = plus_seconds(after.updated_at, LABELS_SETTLED_SECONDS);
             let until = after.signing.previous_expires_at.map_or(soon, |expires_at| expires_at.min(soon));
-            let removal = Removal::PreviousKey { endpoint_id: after.id, scope };
-            parts.push(self.put(removal_item(removal, until)?, None)?);
+            let cleanup = Cleanup::PreviousKey { endpoint_id: after.id, scope };
+            parts.push(self.put(cleanup_item(cleanup, until)?, None)?);
         }
         Ok(match self.transact(parts).await? {
-            Committed::Yes => EndpointChanged::Yes,
+            Committed::All => EndpointChanged::Updated,
             Committed::Refused(parts) if parts.contains(&0) => EndpointChanged::Stale,
             Committed::Refused(parts) if parts.contains(&1) => EndpointChanged::LimitReached,
             Committed::Refused(_) => EndpointChanged::UidTaken,
@@ -166,7 +166,7 @@ impl Store {
         let mut parts = vec![
             TransactWriteItem::builder().delete(built(removed)?).build(),
             self.change_tenant(scope, -1, grown(bytes_of(endpoint), 0), Room::Given, None)?,
-            self.put(removal_item(Removal::Secret { endpoint_id: endpoint.id, scope }, now)?, None)?,
+            self.put(cleanup_item(Cleanup::Secret { endpoint_id: endpoint.id, scope }, now)?, None)?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.delete(&keys::uid(scope, uid))?);
@@ -175,7 +175,7 @@ impl Store {
             parts.push(self.put(item, None)?);
         }
         Ok(match self.transact(parts).await? {
-            Committed::Yes => EndpointChanged::Yes,
+            Committed::All => EndpointChanged::Updated,
             Committed::Refused(_) => EndpointChanged::Stale,
         })
     }

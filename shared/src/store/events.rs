@@ -6,7 +6,7 @@ use super::batch::{Condition, Write};
 use super::cursor::Page;
 use super::items::{EventItem, Kept, StoredEvent};
 use super::keys::{self, Key, TTL};
-use super::scan::{Partition, Window};
+use super::query::{Partition, Window};
 use super::{Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::event::Event;

@@ -14,7 +14,7 @@ use crate::domain::time::plus_seconds;
 
 /// How long a key stands for its event, in seconds: 24 h.
 pub const IDEMPOTENCY_SECONDS: i64 = 86_400;
-/// How long whoever has claimed a key has to put the event onto the queue, in seconds. API and deliver live no longer than that and a second for the
+/// How long the holder of a key has to put the event onto the queue, in seconds. API and deliver live no longer than that and a second for the
 /// sending: the API 29 s.
 const CLAIM_SECONDS: i64 = 30;
 

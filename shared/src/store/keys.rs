@@ -17,7 +17,7 @@
 //! | event type | `TENANT#ten` | `TYPE#name` |
 //! | bulk replay | `TENANT#ten#mode` | `REPLAY#rpl` |
 //! | rate | `RATE#ten#class` | minute |
-//! | what is to be cleared away | `REMOVAL#id` | `META` or `PREVIOUS` |
+//! | what is to be cleaned up | `CLEANUP#id` | `META` or `PREVIOUS` |
 //!
 //! The sparse index GSI1 holds what needs attention and nothing else, and of that only the keys:
 //!
@@ -26,7 +26,7 @@
 //! | `BACKLOG#ep#shard` | due time and event id | deliveries that wait for the endpoint |
 //! | `FAILED#ep`, `SKIPPED#ep` | event id | deliveries that failed or were skipped |
 //! | `SWEEP#shard` | when the sweeper should look | flows |
-//! | `CLEANUP#shard` | when the sweeper should look | bulk replays that run, and notes of what is to be cleared away |
+//! | `CLEANUP#shard` | when the sweeper should look | bulk replays that run, and notes of what is to be cleaned up |
 //!
 //! A delivery that succeeds at once never enters it. What belongs to one endpoint is in partitions of its own; what all share is one entry per endpoint in
 //! trouble, moved once a minute at the most, and spread over many partitions by a hash of its id.
@@ -66,7 +66,7 @@ pub const DELIVERY_SHARDS: u8 = 2;
 pub const BACKLOG_SHARDS: u8 = DELIVERY_SHARDS;
 /// How many index partitions the sweeper's flows are spread over: each takes 1,000 changes a second, and a flow makes one a minute at the most.
 pub const SWEEP_SHARDS: u8 = 16;
-/// How many index partitions what is to be cleared away is spread over.
+/// How many index partitions what is to be cleaned up is spread over.
 pub const CLEANUP_SHARDS: u8 = 4;
 
 /// What all endpoints' sort keys begin with.
@@ -177,16 +177,16 @@ pub fn idempotency(scope: Scope, key: &str) -> Key {
     Key { pk: format!("IDEMPOTENCY#{}#{}#{hash}", scope.tenant_id, scope.mode), sk: META.to_owned() }
 }
 
-/// A note that what this thing leaves is to be cleared away.
+/// A note that what this thing leaves is to be cleaned up.
 #[must_use]
-pub fn removal(id: impl Display) -> Key {
-    Key { pk: format!("REMOVAL#{id}"), sk: META.to_owned() }
+pub fn cleanup(id: impl Display) -> Key {
+    Key { pk: format!("CLEANUP#{id}"), sk: META.to_owned() }
 }
 
-/// A note that an endpoint's previous signing key is to be cleared away.
+/// A note that an endpoint's previous signing key is to be cleaned up.
 #[must_use]
-pub fn previous_key_removal(endpoint_id: EndpointId) -> Key {
-    Key { pk: format!("REMOVAL#{endpoint_id}"), sk: "PREVIOUS".to_owned() }
+pub fn previous_key_cleanup(endpoint_id: EndpointId) -> Key {
+    Key { pk: format!("CLEANUP#{endpoint_id}"), sk: "PREVIOUS".to_owned() }
 }
 
 /// A bulk replay.
@@ -255,13 +255,13 @@ pub fn sweep_partition(shard: u8) -> String {
     format!("SWEEP#{shard}")
 }
 
-/// The index partition of something to be cleared away, or of a replay, spread by the bytes of its id.
+/// The index partition of something to be cleaned up, or of a replay, spread by the bytes of its id.
 #[must_use]
 pub fn cleanup_partition_of(bytes: &[u8]) -> String {
     cleanup_partition(shard_of(bytes, CLEANUP_SHARDS))
 }
 
-/// One of the index partitions of what is to be cleared away.
+/// One of the index partitions of what is to be cleaned up.
 #[must_use]
 pub fn cleanup_partition(shard: u8) -> String {
     format!("CLEANUP#{shard}")

@@ -5,6 +5,7 @@
 
 pub mod backlog;
 mod batch;
+pub mod cleanups;
 pub mod cursor;
 pub mod deliveries;
 pub mod endpoints;
@@ -15,11 +16,10 @@ pub mod idempotency;
 pub mod items;
 pub mod keys;
 pub mod payload_fields;
+pub mod query;
 pub mod rates;
-pub mod removals;
 pub mod replays;
 pub mod saved_responses;
-pub mod scan;
 pub mod tenants;
 mod transaction;
 

@@ -49,7 +49,7 @@ pub struct Replay {
     pub state: ReplayState,
     /// The last event that is done with.
     pub position: Option<EventId>,
-    /// The page that is being taken up: events whose deliveries are to be marked. Whoever goes on after a crash knows by it what may be marked already.
+    /// The page that is being taken up: events whose deliveries are to be marked. After a crash it says what may be marked already.
     #[serde(default)]
     pub page: Vec<EventId>,
     /// The last event that the page was made of; `None` if it is the last page.

@@ -25,9 +25,9 @@ pub struct SavedResponse {
     pub body: Option<String>,
     /// Where the secret is that belongs into the body: endpoint and version.
     pub secret_of: Option<(String, String)>,
-    /// Names whoever carries it out.
+    /// Names the request that carries it out.
     pub claim: String,
-    /// When whoever carries it out began.
+    /// When the request that carries it out began.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub claimed_at: Timestamp,
     /// When the first request began.
@@ -59,7 +59,7 @@ impl SavedResponse {
 }
 
 impl Store {
-    /// Takes an idempotency key for a request: if it is free, or if whoever has it has died. `claim` is new for every request.
+    /// Takes an idempotency key for a request: if it is free, or if its holder has died. `claim` is new for every request.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -136,7 +136,7 @@ impl Store {
         self.put_claim(owner, key_hash, response, own).await.map(|_| ())
     }
 
-    /// Says of a request of which nobody knows what became that it is over: whoever comes next with its key takes it up.
+    /// Says of a request of which nobody knows what became that it is over: the next request with its key takes it up.
     ///
     /// # Errors
     /// When DynamoDB does not answer; then the claim is over after a minute.

@@ -26,8 +26,8 @@ const PORTAL_SESSIONS_MAX: usize = 500;
 /// What became of a new API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAdded {
-    /// It opens its world from now on.
-    Yes,
+    /// It opens its environment from now on.
+    Added,
     /// There is no such tenant.
     NoTenant,
     /// The tenant has [`KEYS_PER_TENANT_MAX`] keys, or as many portal sessions as it can have.
@@ -45,7 +45,7 @@ struct KeyItem {
 }
 
 impl TenantItem {
-    /// Counts changes of the endpoints of this world.
+    /// Counts changes of the endpoints of this environment.
     #[must_use]
     pub fn endpoints_version(&self, scope: Scope) -> u64 {
         match scope.mode {
@@ -217,7 +217,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))?;
-        Ok(KeyAdded::Yes)
+        Ok(KeyAdded::Added)
     }
 
     /// All keys of a tenant, oldest first; no portal sessions.
@@ -260,7 +260,7 @@ impl Store {
         let tenant_key = keys::tenant(tenant_id);
         let hash = secret.hash();
         let (key_key, session_key) = (keys::api_key(tenant_id, &hash), keys::portal_session(tenant_id, &hash));
-        // Consistently, so that a key opens its world from the moment it is shown.
+        // Consistently, so that a key opens its environment from the moment it is shown.
         let mut found = self.get_many(&[tenant_key.clone(), key_key.clone(), session_key.clone()], true).await?;
         let key = found.remove(&key_key).or_else(|| found.remove(&session_key));
         let (Some(tenant), Some(key)) = (found.remove(&tenant_key), key) else { return Ok(None) };

@@ -19,7 +19,7 @@ const CONFLICT_WAIT_MILLISECONDS: f64 = 20.0;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Committed {
     /// All of it was written.
-    Yes,
+    All,
     /// None of it was: the conditions of the parts at these positions did not hold.
     Refused(Vec<usize>),
 }
@@ -30,7 +30,7 @@ impl Store {
         const OPERATION: &str = "dynamodb:TransactWriteItems";
         for attempt in 0..CONFLICT_TRIES_MAX {
             let answer = self.client.transact_write_items().set_transact_items(Some(parts.clone())).send().await;
-            let Err(error) = answer else { return Ok(Committed::Yes) };
+            let Err(error) = answer else { return Ok(Committed::All) };
             match reasons(&error) {
                 Some(reasons) if reasons.iter().any(|reason| reason == "ConditionalCheckFailed") => {
                     let refused = reasons.iter().enumerate().filter(|(_, r)| *r == "ConditionalCheckFailed");

@@ -261,7 +261,7 @@ fn payload_field() -> Value {
                     "`id`, `type`, `timestamp`, `tenant_id`, or dotted in the data; by default the key",
                 )),
             ),
-            ("hint", nullable(about(text(), "a note for whoever fills the field"))),
+            ("hint", nullable(about(text(), "a note for those who fill the field"))),
             (
                 "use_for_signature",
                 nullable(about(boolean(), "whether an `hmac` signature covers it, and then only such fields")),

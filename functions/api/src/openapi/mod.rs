@@ -91,7 +91,7 @@ fn security_schemes() -> Value {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "sk_live_… or sk_test_…",
-            "description": "a tenant's API key; it opens the tenant's live or test world",
+            "description": "a tenant's API key; it opens the tenant's live or test environment",
         },
         "keyAsPassword": { "type": "http", "scheme": "basic", "description": "the same key as password, with any user name" },
         "rootKey": { "type": "http", "scheme": "bearer", "description": "the operator's key" },

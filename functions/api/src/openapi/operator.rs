@@ -61,8 +61,8 @@ pub(crate) fn change_tenant() -> Operation {
 }
 
 pub(crate) fn delete_tenant() -> Operation {
-    let about = "Its keys stop working within seconds; all that belongs to it is cleared away in the background.";
-    Operation::new("deleteTenant", TAG, "Delete a tenant", about).answers_nothing("It is being cleared away.")
+    let about = "Its keys stop working within seconds; all that belongs to it is cleaned up in the background.";
+    Operation::new("deleteTenant", TAG, "Delete a tenant", about).answers_nothing("It is being cleaned up.")
 }
 
 pub(crate) fn create_key() -> Operation {

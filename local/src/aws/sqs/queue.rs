@@ -172,7 +172,7 @@ impl Queue {
         }
     }
 
-    /// Makes everything in flight visible: whoever had received it is no more.
+    /// Makes everything in flight visible: its receivers are no more.
     pub(super) fn release_in_flight(&mut self, now: i64, changes: &mut Changes) {
         let held = self.entries.iter().filter(|(_, entry)| entry.place == Place::InFlight);
         let held: Vec<_> = held.map(|(number, _)| *number).collect();

@@ -115,7 +115,7 @@ impl Receiver {
         self.inner.lock().unwrap().time_lapse = Some(times_faster);
     }
 
-    /// What came at this path, whoever signed it.
+    /// What came at this path, signed or not.
     pub(crate) fn got_unverified(&self, path: &str) -> Vec<Got> {
         self.inner.lock().unwrap().got.get(path).cloned().unwrap_or_default()
     }

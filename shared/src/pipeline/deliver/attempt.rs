@@ -1,4 +1,4 @@
-//! Making one request, whoever asks for it, and saying what came of it.
+//! Making one request, for a first attempt or a drain, and saying what came of it.
 
 use jiff::Timestamp;
 

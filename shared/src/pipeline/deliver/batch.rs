@@ -27,7 +27,7 @@ use crate::store::{Recorded, Write};
 /// How many first attempts of one batch are under way at once.
 const IN_FLIGHT_MAX: usize = 64;
 /// How long after the start of a batch first attempts are still begun, in seconds; the others wait in their endpoints' backlogs. A change of an endpoint
-/// is in force so soon at the latest.
+/// applies so soon at the latest.
 const BEGIN_SECONDS_MAX: u64 = 4;
 /// How much of the memory of an invocation the drains of one batch take for what they read and send, in KiB: a quarter of the least that deliver is deployed
 /// with. Ten of them with the largest events would take three times as much.

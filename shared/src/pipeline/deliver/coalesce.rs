@@ -85,7 +85,7 @@ pub(super) async fn serve<T, R, F: Future<Output = Vec<R>>>(
                 continue;
             }
             if busy.is_idle() {
-                // Whoever has just ended may be about to ask.
+                // A task that has just ended may be about to ask.
                 tokio::task::yield_now().await;
                 match asked.try_recv() {
                     Ok(next) => together.push(next),
@@ -101,7 +101,7 @@ pub(super) async fn serve<T, R, F: Future<Output = Vec<R>>>(
         }
         let (ones, replies): (Vec<_>, Vec<_>) = together.into_iter().unzip();
         for (reply, result) in replies.into_iter().zip(carry_out(ones).await) {
-            // Whoever asked may be gone.
+            // The task that asked may be gone.
             let _ = reply.send(result);
         }
     }

@@ -376,7 +376,7 @@ impl Drain {
     /// Ends everything that waits, due or not, for an endpoint that gets nothing any more.
     async fn cancel_all(&mut self, endpoint: Option<Arc<Endpoint>>) -> Result<Option<Timestamp>, AwsError> {
         self.recorded(0).await?;
-        // Whoever has disabled it may not have come to tell of it.
+        // The one that disabled it may have died before the operational event.
         if let Some(disabled) = endpoint.as_ref().filter(|endpoint| endpoint.status == EndpointStatus::Disabled) {
             let event = OperationalEvent::endpoint_disabled(disabled);
             operational::emit(&self.batch.services, self.flow.scope, &[event]).await?;

@@ -1,4 +1,4 @@
-//! What follows from a delivery that has failed for good: its receiver may be gone, and somebody may want to be told. Repeating is safe, so whoever
+//! What follows from a delivery that has failed for good: its receiver may be gone, and somebody may want to be told. Repeating is safe: code that
 //! cannot be sure that it was done does it again.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ fn says_gone(delivery: &Delivery) -> bool {
 /// Sees to what follows from the end of a delivery, and notes that it was done.
 ///
 /// # Errors
-/// When AWS does not answer; the delivery stays marked, and whoever finds it so does it once more.
+/// When AWS does not answer; the delivery stays marked, and the next that finds it so does it once more.
 pub(super) async fn settle(
     batch: &Batch,
     endpoint: Option<&Arc<Endpoint>>,

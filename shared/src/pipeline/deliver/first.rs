@@ -48,7 +48,7 @@ impl EventWrite {
         Self(Arc::new(Mutex::new(write.map_or(EventState::Written(Ok(())), EventState::Unwritten))))
     }
 
-    /// Writes the event, if there is one to be written, once; whoever comes meanwhile waits for that.
+    /// Writes the event, if there is one to be written, once; a task that comes meanwhile waits for that.
     ///
     /// # Errors
     /// When DynamoDB does not answer, for everybody: no delivery goes on whose event is not on record.

@@ -242,7 +242,7 @@ async fn claim(services: &Services, keyed: Keyed) -> Result<Option<Identified>, 
             return Ok(Some(Identified::Duplicate));
         }
         if !earlier.queued && !is_own {
-            // Whoever had claimed it has died, or could not send: then this message stands for the event, under its id.
+            // Its holder has died, or could not send: then this message stands for the event, under its id.
             let is_over = earlier.claimed_until <= now;
             if !is_over || !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
                 return Ok(None);

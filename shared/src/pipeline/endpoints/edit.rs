@@ -15,14 +15,14 @@ use crate::metrics::Counter;
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::random;
 use crate::services::Services;
+use crate::store::cleanups::Cleanup;
 use crate::store::endpoints::{EndpointChanged, LABELS_SETTLED_SECONDS, Room};
-use crate::store::removals::Removal;
 
 /// What became of a change.
 #[derive(Debug)]
 pub enum Changed {
     /// The endpoint as it is now.
-    Yes(Box<Endpoint>),
+    Updated(Box<Endpoint>),
     /// It was to be disabled, and is; as it is now.
     Already(Box<Endpoint>),
     /// There is no such endpoint.
@@ -71,10 +71,10 @@ enum Applied {
     Refused(Changed),
 }
 
-/// Replaces the signing key; both sign for `overlap_seconds`. Without `secret` a new one is made. The secret that is in force then, beside the endpoint.
+/// Replaces the signing key; both sign for `overlap_seconds`. Without `secret` a new one is made. The secret that is current then, beside the endpoint.
 ///
 /// # Errors
-/// When AWS does not answer; then the old key is in force or the new one, whichever the endpoint's item names.
+/// When AWS does not answer; then the old key is current or the new one, whichever the endpoint's item names.
 pub async fn rotate(
     services: &Services,
     scope: Scope,
@@ -85,13 +85,13 @@ pub async fn rotate(
     origin: Origin,
 ) -> Result<Changed, AwsError> {
     let changed = match rotated_before(services, scope, id, secret, by, origin).await? {
-        Some(endpoint) => Changed::Yes(Box::new(endpoint)),
+        Some(endpoint) => Changed::Updated(Box::new(endpoint)),
         None => carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?,
     };
-    if let Changed::Yes(endpoint) = &changed
+    if let Changed::Updated(endpoint) = &changed
         && let Err(error) = operational::emit(services, scope, &[OperationalEvent::secret_rotated(endpoint)]).await
     {
-        // The new secret is in force: an error would have the caller rotate again.
+        // The new secret is current: an error would have the caller rotate again.
         tracing::warn!(%error, endpoint_id = %id, "a rotation could not be told of");
     }
     Ok(changed)
@@ -151,12 +151,12 @@ pub async fn disable_failing(services: &Services, seen: &Endpoint, since: Timest
 async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: Timestamp) -> Result<(), AwsError> {
     let edit = Edit::Disable { url: &seen.settings.url, reason, found_at };
     match carry_out(services, seen.scope, seen.id, &edit, None, None).await? {
-        Changed::Yes(now) => {
+        Changed::Updated(now) => {
             tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
             services.metrics.count(Counter::EndpointsDisabled, 1);
             operational::emit(services, seen.scope, &[OperationalEvent::endpoint_disabled(&now)]).await
         }
-        // Whoever has disabled it may not have come to tell of it.
+        // The one that disabled it may have died before the operational event.
         Changed::Already(now) => {
             operational::emit(services, seen.scope, &[OperationalEvent::endpoint_disabled(&now)]).await
         }
@@ -181,7 +181,7 @@ pub(super) async fn carry_out(
         let now = services.clock.now();
         let mut after = Endpoint { version: before.version + 1, updated_at: now, updated_by: by, ..before.clone() };
         match apply(services, edit, &before, &mut after, now).await? {
-            Applied::Nothing => return Ok(Changed::Yes(Box::new(before))),
+            Applied::Nothing => return Ok(Changed::Updated(Box::new(before))),
             Applied::Refused(why) => return Ok(why),
             Applied::Write(None) => {}
             Applied::Write(Some(document)) => {
@@ -194,16 +194,16 @@ pub(super) async fn carry_out(
             && let Err(error) = settle_labels(services, scope, id).await
         {
             tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
-            if !matches!(changed, Ok(EndpointChanged::Yes)) {
+            if !matches!(changed, Ok(EndpointChanged::Updated)) {
                 // Only a change that was made has left a note.
                 let at = plus_seconds(now, LABELS_SETTLED_SECONDS);
-                services.store.note_removal(Removal::PreviousKey { endpoint_id: id, scope }, at).await?;
+                services.store.schedule_cleanup(Cleanup::PreviousKey { endpoint_id: id, scope }, at).await?;
             }
         }
         match changed? {
-            EndpointChanged::Yes => {
+            EndpointChanged::Updated => {
                 super::settle_flow(services, &before, Some(&after)).await;
-                return Ok(Changed::Yes(Box::new(after)));
+                return Ok(Changed::Updated(Box::new(after)));
             }
             EndpointChanged::UidTaken => return Ok(Changed::UidTaken),
             EndpointChanged::LimitReached => return Ok(Changed::LimitReached),

@@ -1,7 +1,7 @@
 //! Making, changing and deleting endpoints: the table and Secrets Manager together, in an order that a crash cannot harm.
 //!
 //! A secret is made before the endpoint that names it, under a note that has it removed if the endpoint never comes; the note goes with the
-//! endpoint's creation, in one transaction. A new version of a secret is in force when the endpoint's item names it, not before.
+//! endpoint's creation, in one transaction. A new version of a secret is current when the endpoint's item names it, not before.
 
 mod edit;
 
@@ -19,8 +19,8 @@ use crate::domain::time::plus_seconds;
 use crate::pipeline::wakes;
 use crate::random;
 use crate::services::Services;
+use crate::store::cleanups::Cleanup;
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
-use crate::store::removals::Removal;
 
 pub use edit::{Changed, disable_failing, disable_gone, end_overlap, expire_previous, rotate, settle_labels};
 
@@ -64,7 +64,7 @@ async fn before_try(attempt: u32) {
 #[derive(Debug)]
 pub enum Created {
     /// The endpoint, and its signing secret to be shown.
-    Yes(Box<Endpoint>, SigningSecret),
+    Created(Box<Endpoint>, SigningSecret),
     /// The tenant has its maximum.
     LimitReached,
     /// Another endpoint has the uid.
@@ -104,8 +104,8 @@ pub async fn create(
     }
     let secret =
         new.secret.clone().unwrap_or_else(|| SigningSecret::generate(&new.settings.signature, random::bytes()));
-    let leftover = Removal::Secret { endpoint_id: id, scope };
-    services.store.note_removal(leftover, plus_seconds(now, LEFTOVER_AFTER_SECONDS)).await?;
+    let leftover = Cleanup::Secret { endpoint_id: id, scope };
+    services.store.schedule_cleanup(leftover, plus_seconds(now, LEFTOVER_AFTER_SECONDS)).await?;
     let document = SecretDocument::new(secret.clone(), new.credential.clone());
     let secret_version = services.secrets.create(scope, id, document).await?;
     let endpoint = Endpoint {
@@ -127,7 +127,7 @@ pub async fn create(
         updated_by: Some(created_by),
     };
     let refused = match services.store.create_endpoint(&endpoint).await? {
-        EndpointCreated::Yes => return Ok(Created::Yes(Box::new(endpoint), secret)),
+        EndpointCreated::Created => return Ok(Created::Created(Box::new(endpoint), secret)),
         EndpointCreated::Exists => {
             // The first request was still under way. The version that this one has put is not the endpoint's.
             settle_labels(services, scope, id).await?;
@@ -150,7 +150,7 @@ pub async fn create(
 async fn made_before(services: &Services, scope: Scope, id: EndpointId) -> Result<Option<Created>, AwsError> {
     let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(None) };
     let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
-    Ok(Some(Created::Yes(Box::new(endpoint), document.current.clone())))
+    Ok(Some(Created::Created(Box::new(endpoint), document.current.clone())))
 }
 
 /// Makes the endpoint of this uid, or replaces it; there is never a second. `new.settings.uid` is the uid.
@@ -172,7 +172,7 @@ pub async fn put(
         if let Some(id) = services.store.endpoint_id_of_uid(scope, uid).await? {
             let edit = Edit::Replace(new);
             match edit::carry_out(services, scope, id, &edit, expected_version, Some(by)).await? {
-                Changed::Yes(endpoint) => return Ok(Put::Replaced(endpoint)),
+                Changed::Updated(endpoint) => return Ok(Put::Replaced(endpoint)),
                 Changed::Stale => return Ok(Put::Stale),
                 Changed::LimitReached => return Ok(Put::LimitReached),
                 // Deleted or renamed in between: look again.
@@ -188,7 +188,7 @@ pub async fn put(
             return Ok(Put::Stale);
         }
         match create(services, scope, by, new, Origin::new(services.clock.now())).await? {
-            Created::Yes(endpoint, secret) => return Ok(Put::Created(endpoint, secret)),
+            Created::Created(endpoint, secret) => return Ok(Put::Created(endpoint, secret)),
             Created::LimitReached => return Ok(Put::LimitReached),
             Created::UidTaken => {}
         }
@@ -220,7 +220,7 @@ pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result
         before_try(attempt).await;
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(false) };
         let now = services.clock.now();
-        if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Yes {
+        if services.store.delete_endpoint(&endpoint, now).await? == EndpointChanged::Updated {
             settle_flow(services, &endpoint, None).await;
             return Ok(true);
         }
@@ -261,5 +261,5 @@ async fn settle_flow(services: &Services, before: &Endpoint, after: Option<&Endp
 /// When AWS does not answer; the note stays.
 pub async fn remove_secret(services: &Services, scope: Scope, id: EndpointId) -> Result<(), AwsError> {
     services.secrets.remove(scope, id).await?;
-    services.store.forget_removal(Removal::Secret { endpoint_id: id, scope }).await
+    services.store.forget_cleanup(Cleanup::Secret { endpoint_id: id, scope }).await
 }

@@ -78,11 +78,11 @@ impl Flow {
 /// A look at a backlog that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Touch {
-    /// Whose backlog.
+    /// The endpoint's id.
     pub endpoint_id: EndpointId,
-    /// Whose endpoint.
+    /// Its tenant and mode.
     pub scope: Scope,
-    /// When.
+    /// When it was.
     pub at: Timestamp,
     /// How the endpoint is doing, where that is news.
     pub health: Option<Health>,

@@ -1,4 +1,4 @@
-//! Notes of what is to be cleared away later; the sweeper carries them out.
+//! Notes of what is to be cleaned up later; the sweeper carries them out.
 //!
 //! A secret: a note is written before one is made and goes with the endpoint's own creation, so that a crash between the two leaves no secret behind;
 //! another is written when an endpoint is deleted. A previous key: a note is written when a rotation begins its overlap. A tenant: a note is written
@@ -18,47 +18,47 @@ use crate::domain::tenant::Scope;
 /// The most that the sweeper takes from one index partition at once.
 pub const CLEANUPS_MAX: i32 = 100;
 
-/// What is to be cleared away.
+/// What is to be cleaned up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "clear_away", rename_all = "snake_case")]
-pub enum Removal {
+#[serde(tag = "cleanup", rename_all = "snake_case")]
+pub enum Cleanup {
     /// A secret, unless its endpoint exists.
     Secret {
-        /// Whose secret.
+        /// The endpoint's id.
         endpoint_id: EndpointId,
-        /// Whose endpoint.
+        /// Its tenant and mode.
         scope: Scope,
     },
     /// A key whose overlap is over.
     PreviousKey {
-        /// Whose key.
+        /// The endpoint's id.
         endpoint_id: EndpointId,
-        /// Whose endpoint.
+        /// Its tenant and mode.
         scope: Scope,
     },
     /// What a deleted tenant leaves.
     Tenant {
-        /// Which.
+        /// The tenant's id.
         tenant_id: TenantId,
     },
 }
 
 #[derive(Serialize)]
-struct RemovalItem {
+struct CleanupItem {
     #[serde(flatten)]
-    removal: Removal,
+    cleanup: Cleanup,
     #[serde(rename = "GSI1PK")]
     index_pk: String,
     #[serde(rename = "GSI1SK")]
     index_sk: String,
 }
 
-impl Removal {
+impl Cleanup {
     fn key(&self) -> Key {
         match self {
-            Self::Secret { endpoint_id, .. } => keys::removal(endpoint_id),
-            Self::PreviousKey { endpoint_id, .. } => keys::previous_key_removal(*endpoint_id),
-            Self::Tenant { tenant_id } => keys::removal(tenant_id),
+            Self::Secret { endpoint_id, .. } => keys::cleanup(endpoint_id),
+            Self::PreviousKey { endpoint_id, .. } => keys::previous_key_cleanup(*endpoint_id),
+            Self::Tenant { tenant_id } => keys::cleanup(tenant_id),
         }
     }
 
@@ -74,9 +74,9 @@ impl Removal {
 
 /// What the sweeper finds beside flows.
 #[derive(Clone, Debug)]
-pub enum Cleanup {
-    /// Something to be cleared away.
-    Removal(Removal),
+pub enum Due {
+    /// Something to be cleaned up.
+    Cleanup(Cleanup),
     /// A bulk replay that has not got on for a while.
     Replay(Box<Replay>),
 }
@@ -86,28 +86,28 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn cleanups(&self, shard: u8, until: Timestamp) -> Result<Vec<Cleanup>, AwsError> {
+    pub async fn due(&self, shard: u8, until: Timestamp) -> Result<Vec<Due>, AwsError> {
         let (found, _) = self.query_sweep(keys::cleanup_partition(shard), until, CLEANUPS_MAX, None).await?;
         let keys: Vec<_> = found.iter().filter_map(key_of).collect();
         let mut items = self.get_many(&keys, true).await?;
         let found = keys.into_iter().filter_map(|key| items.remove(&key).map(|item| (key, item)));
         let read = |(key, item): (Key, Item)| {
-            let read = match item.contains_key("clear_away") {
-                true => from_item(item).map(Cleanup::Removal),
-                false => from_item(item).map(|replay| Cleanup::Replay(Box::new(replay))),
+            let read = match item.contains_key("cleanup") {
+                true => from_item(item).map(Due::Cleanup),
+                false => from_item(item).map(|replay| Due::Replay(Box::new(replay))),
             };
-            read.inspect_err(|error| tracing::error!(%error, key = key.pk, "what is to be cleared away cannot be read"))
+            read.inspect_err(|error| tracing::error!(%error, key = key.pk, "what is to be cleaned up cannot be read"))
                 .ok()
         };
         Ok(found.filter_map(read).collect())
     }
 
-    /// Notes that this is to be cleared away at `at`.
+    /// Notes that this is to be cleaned up at `at`.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn note_removal(&self, removal: Removal, at: Timestamp) -> Result<(), AwsError> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(removal_item(removal, at)?));
+    pub async fn schedule_cleanup(&self, cleanup: Cleanup, at: Timestamp) -> Result<(), AwsError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(cleanup_item(cleanup, at)?));
         put.send().await.map(|_| ()).map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))
     }
 
@@ -115,8 +115,8 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn forget_due_removal(&self, removal: Removal, now: Timestamp) -> Result<(), AwsError> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&removal.key())));
+    pub async fn forget_due_cleanup(&self, cleanup: Cleanup, now: Timestamp) -> Result<(), AwsError> {
+        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&cleanup.key())));
         let delete = delete.condition_expression("attribute_not_exists(GSI1SK) OR GSI1SK <= :now");
         match delete.expression_attribute_values(":now", text(keys::sweep_sort(now))).send().await {
             Ok(_) => Ok(()),
@@ -129,14 +129,14 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn forget_removal(&self, removal: Removal) -> Result<(), AwsError> {
-        let key = key_item(&removal.key());
+    pub async fn forget_cleanup(&self, cleanup: Cleanup) -> Result<(), AwsError> {
+        let key = key_item(&cleanup.key());
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key));
         delete.send().await.map(|_| ()).map_err(|error| AwsError::from_sdk("dynamodb:DeleteItem", &error))
     }
 }
 
-pub(super) fn removal_item(removal: Removal, at: Timestamp) -> Result<Item, AwsError> {
-    let item = RemovalItem { removal, index_pk: removal.index_partition(), index_sk: keys::sweep_sort(at) };
-    to_item(&removal.key(), &item)
+pub(super) fn cleanup_item(cleanup: Cleanup, at: Timestamp) -> Result<Item, AwsError> {
+    let item = CleanupItem { cleanup, index_pk: cleanup.index_partition(), index_sk: keys::sweep_sort(at) };
+    to_item(&cleanup.key(), &item)
 }
