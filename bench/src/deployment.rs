@@ -125,10 +125,11 @@ impl Deployment {
 
     /// Delivers a batch of these bodies as the events lane would, each of them received for the first time. The ids of those that failed.
     pub(crate) async fn deliver(&self, bodies: &[String]) -> Result<Vec<usize>, String> {
+        let call = u64::from_be_bytes(shared::random::bytes());
         let now = Clock::System.now().as_millisecond().to_string();
         let records = bodies.iter().enumerate().map(|(n, body)| {
             json!({
-                "messageId": n.to_string(), "receiptHandle": "r", "body": body, "md5OfBody": "", "messageAttributes": {},
+                "messageId": format!("{call}-{n}"), "receiptHandle": "r", "body": body, "md5OfBody": "", "messageAttributes": {},
                 "attributes": { "ApproximateReceiveCount": "1", "SentTimestamp": now },
                 "eventSource": "aws:sqs", "eventSourceARN": self.events_queue.queue_arn, "awsRegion": "us-east-1",
             })
@@ -136,7 +137,11 @@ impl Deployment {
         let event = json!({ "Records": records.collect::<Vec<_>>() });
         let answer = self.events.invoke(event.to_string().into_bytes()).await?;
         let answer: SqsBatchResponse = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
-        Ok(answer.batch_item_failures.iter().filter_map(|failure| failure.item_identifier.parse().ok()).collect())
+        Ok(answer
+            .batch_item_failures
+            .iter()
+            .filter_map(|failure| failure.item_identifier.rsplit('-').next()?.parse().ok())
+            .collect())
     }
 
     /// Puts a message that failed onto the queue, from where it comes again.

@@ -8,6 +8,7 @@ mod machine;
 mod neighbours;
 mod report;
 mod sink;
+mod throughput;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +28,15 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// What deliveries cost, in processor time, connections and memory
+    Deliver {
+        /// Another build's folder of programs, to be run by turns
+        #[arg(long, value_name = "DIR")]
+        against: Option<PathBuf>,
+        /// How often each shape of the work is run with each build
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// A tenant that does its worst, and a bystander in the same batches
     Neighbours {
         /// How long each kind of harm goes on
@@ -54,8 +64,15 @@ async fn main() -> ExitCode {
 /// Whether what was measured is within its bounds.
 async fn run(args: Args) -> Result<bool, String> {
     let programs = std::path::absolute(args.programs).map_err(|error| error.to_string())?;
-    let What::Neighbours { seconds, only } = args.what;
-    let (table, figures, is_kept) = neighbours::run(&programs, seconds, only.as_deref()).await?;
+    let (table, figures, is_kept) = match args.what {
+        What::Neighbours { seconds, only } => neighbours::run(&programs, seconds, only.as_deref()).await?,
+        What::Deliver { against, rounds } => {
+            let other = against.map(std::path::absolute).transpose().map_err(|error| error.to_string())?;
+            let builds: Vec<_> = [programs].into_iter().chain(other).collect();
+            let (table, figures) = throughput::run(&builds, rounds).await?;
+            (table, figures, true)
+        }
+    };
     println!("{table}\n{figures}");
     Ok(is_kept)
 }

@@ -36,8 +36,8 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(60);
 const MADE_AT_ONCE: usize = 8;
 const FAILING_ENDPOINTS: usize = 2_000;
 const LARGE_ENDPOINTS: usize = 250;
-/// With this batch an event goes to all failing endpoints. One is what one machine carries: each of its deliveries is tried again after five seconds.
-const STORM_AT: u32 = 8;
+/// How many of them an event goes to.
+const FAILING_PER_EVENT: usize = 5;
 /// Nearly as much as an event may have.
 const LARGE_BYTES: usize = 255 * 1_024;
 /// How many of them a batch over HTTP can hold.
@@ -292,8 +292,8 @@ impl Scene {
                 Some(message(&self.bad, &format!("of.{endpoint}"), &json!({})))
             }
             Harm::FailingEndpoints => {
-                let is_storm = n == 0 && tick == STORM_AT;
-                Some(message(&self.bad, if is_storm { "storm" } else { "a" }, &json!({})))
+                let group = (tick as usize * HARMFUL + n) % (FAILING_ENDPOINTS / FAILING_PER_EVENT);
+                Some(message(&self.bad, &format!("of.{group}"), &json!({})))
             }
             Harm::PoisonMessages => Some(match n % 3 {
                 0 => "[".repeat(LARGE_BYTES),
@@ -391,10 +391,9 @@ fn endpoints(harm: Harm, sink: &str) -> Vec<Json> {
         Harm::HangingReceivers => {
             (0..10).map(|n| at(&format!("/hangs/{n}"), json!({ "timeout_seconds": 30 }))).collect()
         }
-        Harm::FailingEndpoints => {
-            let storm = (1..FAILING_ENDPOINTS).map(|n| at(&format!("/fails/{n}"), json!({ "event_types": ["storm"] })));
-            storm.chain([at("/fails/0", json!({}))]).collect()
-        }
+        Harm::FailingEndpoints => (0..FAILING_ENDPOINTS)
+            .map(|n| at(&format!("/fails/{n}"), json!({ "event_types": [format!("of.{}", n / FAILING_PER_EVENT)] })))
+            .collect(),
         Harm::LargestBodies => {
             let fields = json!(["a", "a.b", { "key": "c", "path": "a.b.c" }]);
             (0..3)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
 use serde_json::Value as Json;
 use shared::cache::lock;
 use tokio::net::TcpListener;
@@ -36,6 +38,7 @@ pub(crate) struct Sink {
     pub(crate) url: String,
     /// What came under `/noted`, by the `n` of its data.
     pub(crate) noted: Arrivals,
+    connections: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -51,10 +54,21 @@ impl Sink {
         let router = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(noted.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let listener = listener.tap_io(move |stream| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.set_nodelay(true);
+        });
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { url, noted, serving })
+        Ok(Self { url, noted, connections, serving })
+    }
+
+    /// How many connections were made to it.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 

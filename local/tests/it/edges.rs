@@ -116,13 +116,17 @@ const EDGES: &[(&str, &[Edges])] = &[
             ("aws", &["serve"]),
             ("poller", &["template"]),
             ("provision", &["template"]),
-            ("roles", &["aws", "template"]),
-            ("stack", &["aws", "clients", "demo", "poller", "provision", "receiver", "roles", "serve", "template"]),
+            ("grants", &["aws", "template"]),
+            ("stack", &["aws", "clients", "demo", "grants", "poller", "provision", "receiver", "serve", "template"]),
         ],
     ),
     (
         "bench/src/",
-        &[("deployment", &["lambda"]), ("neighbours", &["deployment", "lambda", "machine", "report", "sink"])],
+        &[
+            ("deployment", &["lambda"]),
+            ("neighbours", &["deployment", "lambda", "machine", "report", "sink"]),
+            ("throughput", &["deployment", "report", "sink"]),
+        ],
     ),
 ];
 

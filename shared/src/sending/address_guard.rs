@@ -5,15 +5,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{fmt, io, vec};
+use std::{fmt, io};
 
 use futures::future::BoxFuture;
-use hyper_util::client::legacy::connect::dns::Name;
-use tower_service::Service;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::stage::{self, Stage};
+use super::stage;
 use crate::domain::address::AddressPolicy;
 
 /// How long resolving a name may take, in seconds.
@@ -65,30 +63,21 @@ pub(super) struct GuardedResolver {
     pub(super) lookup: Arc<dyn Lookup>,
 }
 
-impl Service<Name> for GuardedResolver {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = Refusal;
-    type Future = BoxFuture<'static, Result<Self::Response, Refusal>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
         let Self { policy, lookup } = self.clone();
         Box::pin(async move {
             if !policy.permits_name(name.as_str()) {
-                return Err(Refusal::Blocked);
+                return Err(Refusal::Blocked.into());
             }
-            stage::enter(Stage::Resolving);
             let looking_up = lookup.addresses(name.as_str().to_owned());
-            let found = match tokio::time::timeout(Duration::from_secs(RESOLVE_SECONDS_MAX), looking_up).await {
+            let limit = Duration::from_secs(RESOLVE_SECONDS_MAX);
+            let found = match stage::resolving(tokio::time::timeout(limit, looking_up)).await {
                 Ok(Ok(found)) => found,
-                Ok(Err(error)) => return Err(Refusal::NotFound(error.to_string())),
-                Err(_) => return Err(Refusal::Timeout),
+                Ok(Err(error)) => return Err(Refusal::NotFound(error.to_string()).into()),
+                Err(_) => return Err(Refusal::Timeout.into()),
             };
-            stage::enter(Stage::Connecting);
-            Ok(permitted(&policy, found)?.into_iter())
+            Ok(Box::new(permitted(&policy, found)?.into_iter()) as Addrs)
         })
     }
 }

@@ -5,34 +5,29 @@
 //! happens while Lambda holds a process still, is no failure of the receiver: the request goes out once more on a new one.
 
 pub mod address_guard;
-mod connector;
 mod failure;
 pub mod request;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{HeaderValue, Method};
+use reqwest::{Client, Request, Response};
 use rustls::RootCertStore;
 
 use crate::clock::{Clock, Moment};
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, SendResult, printable_body};
 use address_guard::{GuardedResolver, Lookup, SystemLookup};
-use connector::{Connector, connector};
 use failure::NoAnswer;
 use request::WebhookRequest;
-use stage::Reached;
+use stage::{Reached, StageLayer};
 
 /// How long reading the body of an answer may take once its head is there, in seconds; it is part of the whole.
 pub const BODY_SECONDS_MAX: u64 = 5;
@@ -42,6 +37,8 @@ const BODY_READ_BYTES_MAX: usize = 16 * 1_024;
 const CONNECTION_IDLE_SECONDS_MAX: u64 = 50;
 /// The most headers of an answer; one with more is no answer. Receivers behind several proxies have over a hundred, which is what is usual at the most.
 const ANSWER_HEADERS_MAX: usize = 1_000;
+/// How long resolving, connecting and the TLS handshake may take together, in seconds.
+const CONNECT_SECONDS_MAX: u64 = 10;
 /// How many unused connections are kept per receiver.
 const CONNECTIONS_IDLE_MAX: usize = 8;
 
@@ -56,9 +53,9 @@ pub const PRODUCT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// Keeps connections and uses them again.
-    client: Client<Connector, Full<Bytes>>,
+    client: Client,
     /// Makes a new connection for every request.
-    fresh: Client<Connector, Full<Bytes>>,
+    fresh: Client,
     policy: Arc<AddressPolicy>,
     /// Measures the time limits.
     clock: Clock,
@@ -66,16 +63,22 @@ pub struct Sender {
 
 /// The sender could not be set up; nothing about a receiver.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be set up: {0}")]
-pub struct SenderError(#[from] rustls::Error);
+pub enum SenderError {
+    /// The TLS library refuses its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP client refuses its settings.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(#[from] reqwest::Error),
+}
 
 impl Sender {
     /// A sender that connects to nothing but what the policy permits.
     ///
     /// # Errors
-    /// When the TLS library refuses its own defaults.
+    /// When the TLS library or the HTTP client refuses its own defaults.
     pub fn new(policy: AddressPolicy, clock: Clock) -> Result<Self, SenderError> {
-        Self::build(policy, clock, Arc::new(SystemLookup), connector::public_roots())
+        Self::build(policy, clock, Arc::new(SystemLookup), tls::public_roots())
     }
 
     fn build(
@@ -85,19 +88,26 @@ impl Sender {
         roots: RootCertStore,
     ) -> Result<Self, SenderError> {
         let policy = Arc::new(policy);
-        let connector =
-            connector(GuardedResolver { policy: Arc::clone(&policy), lookup }, connector::tls_config(roots)?);
-        let client = Client::builder(TokioExecutor::new())
-            .http1_max_headers(ANSWER_HEADERS_MAX)
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
-            .pool_max_idle_per_host(CONNECTIONS_IDLE_MAX)
-            .build(connector.clone());
-        let fresh = Client::builder(TokioExecutor::new())
-            .http1_max_headers(ANSWER_HEADERS_MAX)
-            .pool_max_idle_per_host(0)
-            .build(connector);
-        Ok(Self { client, fresh, policy, clock })
+        let resolver = Arc::new(GuardedResolver { policy: Arc::clone(&policy), lookup });
+        let tls = tls::config(roots)?;
+        let client = |idle_max: usize| {
+            Client::builder()
+                .dns_resolver(Arc::clone(&resolver))
+                .connector_layer(StageLayer)
+                .tls_backend_preconfigured(tls.clone())
+                // Of a name with several addresses each has its share, so that one that swallows packets does not use up all the time.
+                .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+                .tcp_nodelay(true)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .http1_only()
+                .http1_max_headers(ANSWER_HEADERS_MAX)
+                .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
+                .pool_max_idle_per_host(idle_max)
+                .build()
+        };
+        Ok(Self { client: client(CONNECTIONS_IDLE_MAX)?, fresh: client(0)?, policy, clock })
     }
 
     /// Sends one request and says what came of it. A receiver's failure is a result, never an error.
@@ -112,29 +122,28 @@ impl Sender {
         let outgoing = self.outgoing(&request)?;
         let limit = Duration::from_secs(u64::from(request.timeout_seconds));
         let left = || limit.saturating_sub(self.clock.moment().since(begun));
-        let response = match self.answer_head(&self.client, outgoing.clone(), left()).await {
-            Err(NoAnswer::ClosedBefore(_)) => self.answer_head(&self.fresh, outgoing, left()).await,
-            first => first,
+        let again = outgoing.try_clone();
+        let body = || request.body.clone();
+        let response = match (self.answer_head(&self.client, outgoing, body(), left()).await, again) {
+            (Err(NoAnswer::ClosedBefore(_)), Some(again)) => self.answer_head(&self.fresh, again, body(), left()).await,
+            (first, _) => first,
         };
-        let response = response.map_err(|reason| reason.failure(request.timeout_seconds))?;
+        let response = response.map_err(|reason| reason.failure(&request))?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let left = left().min(Duration::from_secs(BODY_SECONDS_MAX));
-        Ok(attempt::Response { status, retry_after, body: self.first_of_body(response.into_body(), left).await })
+        Ok(attempt::Response { status, retry_after, body: self.first_of_body(response, left).await })
     }
 
     /// The request as it goes out, if its URL is still permitted: the rules of the stack may have changed since it was stored.
-    fn outgoing(&self, request: &WebhookRequest) -> Result<Request<Full<Bytes>>, Failure> {
+    fn outgoing(&self, request: &WebhookRequest) -> Result<Request, Failure> {
         let not_permitted = |rule: String| Failure {
             outcome: Outcome::AddressBlocked,
             message: format!("the endpoint's URL is not permitted: it {rule}"),
         };
         let url = self.policy.check_url(&request.url).map_err(not_permitted)?;
-        let uri = Uri::try_from(url.as_str()).map_err(|error| not_permitted(format!("is not a URI: {error}")))?;
-        let mut outgoing = Request::new(Full::new(request.body.clone()));
-        *outgoing.method_mut() = Method::POST;
-        *outgoing.uri_mut() = uri;
+        let mut outgoing = Request::new(Method::POST, url);
         *outgoing.headers_mut() = request.headers.clone();
         outgoing.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         // Some receivers' firewalls refuse requests without it.
@@ -145,37 +154,34 @@ impl Sender {
     /// Sends a request and waits for the head of its answer.
     async fn answer_head(
         &self,
-        client: &Client<Connector, Full<Bytes>>,
-        mut request: Request<Full<Bytes>>,
+        client: &Client,
+        mut request: Request,
+        body: Bytes,
         within: Duration,
-    ) -> Result<Response<Incoming>, NoAnswer> {
+    ) -> Result<Response, NoAnswer> {
         let reached = Reached::default();
-        let connection = capture_connection(&mut request);
+        *request.body_mut() = Some(reached.body(body));
         let begun = Instant::now();
-        let answered = stage::tracked(&reached, self.clock.timeout(within, client.request(request))).await;
-        // The client may give the request a used connection while it still makes a new one.
-        let is_connected = connection.connection_metadata().is_some();
-        let stage = reached.stage().filter(|_| !is_connected);
+        let answered = stage::tracked(&reached, self.clock.timeout(within, client.execute(request))).await;
         match answered {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
                 let at_once = begun.elapsed() < Duration::from_millis(CLOSED_BEFORE_MILLISECONDS);
-                if reached.stage().is_none() && at_once && failure::is_silent_end(&error) {
+                if !reached.began_to_connect() && at_once && failure::is_silent_end(&error) {
                     return Err(NoAnswer::ClosedBefore(error));
                 }
-                Err(NoAnswer::Failed(error, stage))
+                Err(NoAnswer::Failed(error))
             }
-            Err(_) => Err(NoAnswer::TooLate(stage)),
+            Err(_) => Err(NoAnswer::TooLate(reached.waiting_for())),
         }
     }
 
     /// The first bytes of a body. Whatever is wrong with the rest of it, status and headers have already decided.
-    async fn first_of_body(&self, mut body: Incoming, within: Duration) -> String {
+    async fn first_of_body(&self, mut response: Response, within: Duration) -> String {
         let mut kept = Vec::new();
         let reading = async {
             let mut read = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                let Some(chunk) = frame.data_ref() else { continue };
+            while let Ok(Some(chunk)) = response.chunk().await {
                 let room = RESPONSE_KEPT_BYTES_MAX - kept.len();
                 kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 read += chunk.len();

@@ -40,7 +40,7 @@ impl Lookup for Scripted {
 
 /// A sender that may dial `127.0.0.1` and no other internal address.
 fn sender(answers: &[&[&str]]) -> Sender {
-    trusting(answers, super::connector::public_roots())
+    trusting(answers, super::tls::public_roots())
 }
 
 /// The same, trusting these roots.
@@ -195,10 +195,28 @@ async fn missed_time_limit_names_its_phase() {
         send(&known, format!("http://hooks.example:{silent}/")),
     );
     assert_failure(resolve, Outcome::Timeout, "resolve: the name was not resolved within 1 s");
-    assert_failure(connect, Outcome::Timeout, "connect: the receiver did not take the connection within 1 s");
-    assert_failure(tls, Outcome::Timeout, "TLS: the receiver did not finish the handshake within 1 s");
+    assert_failure(connect, Outcome::Timeout, "connect: there was no connection within 1 s");
+    assert_failure(tls, Outcome::Timeout, "connect: there was no connection within 1 s");
     assert_failure(first_byte, Outcome::Timeout, "first byte: the receiver did not answer within 1 s");
     drop((waiting, listener));
+}
+
+#[tokio::test]
+async fn refused_connection_and_broken_handshake_are_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let breaks_off = listener.local_addr().unwrap().port();
+    let hanging_up = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 16]).await;
+        }
+    });
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let known = sender(&[&["127.0.0.1"]]);
+    let broken = send(&known, format!("https://hooks.example:{breaks_off}/")).await;
+    assert_failure(broken, Outcome::TlsError, "TLS: ");
+    let refused = send(&known, format!("https://hooks.example:{nobody}/")).await;
+    assert_failure(refused, Outcome::Unreachable, "connect: ");
+    hanging_up.abort();
 }
 
 /// A certificate for `hooks.example` that nobody has vouched for, and what a receiver needs to show it.
