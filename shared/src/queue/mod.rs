@@ -1,5 +1,7 @@
 //! The queues: events in, retries on, dead letters beside.
 
+#[cfg(test)]
+mod golden;
 pub mod messages;
 
 use std::collections::HashMap;

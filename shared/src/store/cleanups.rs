@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::key_of;
 use super::keys::Key;
 use super::replays::Replay;
-use super::{Item, Store, from_item, key_item, keys, text, to_item};
+use super::{Item, Store, Stored, from_item, key_item, keys, kind_of, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::{EndpointId, TenantId};
 use crate::domain::tenant::Scope;
@@ -44,13 +44,21 @@ pub enum Cleanup {
 }
 
 #[derive(Serialize)]
-struct CleanupItem {
+pub(super) struct CleanupItem {
     #[serde(flatten)]
-    cleanup: Cleanup,
+    pub(super) cleanup: Cleanup,
     #[serde(rename = "GSI1PK")]
-    index_pk: String,
+    pub(super) index_pk: String,
     #[serde(rename = "GSI1SK")]
-    index_sk: String,
+    pub(super) index_sk: String,
+}
+
+impl Stored for Cleanup {
+    const KIND: &'static str = "cleanup";
+}
+
+impl Stored for CleanupItem {
+    const KIND: &'static str = "cleanup";
 }
 
 impl Cleanup {
@@ -92,9 +100,9 @@ impl Store {
         let mut items = self.get_many(&keys, true).await?;
         let found = keys.into_iter().filter_map(|key| items.remove(&key).map(|item| (key, item)));
         let read = |(key, item): (Key, Item)| {
-            let read = match item.contains_key("cleanup") {
-                true => from_item(item).map(Due::Cleanup),
-                false => from_item(item).map(|replay| Due::Replay(Box::new(replay))),
+            let read = match kind_of(&item) {
+                Some(Cleanup::KIND) => from_item(item).map(Due::Cleanup),
+                _ => from_item(item).map(|replay| Due::Replay(Box::new(replay))),
             };
             read.inspect_err(|error| tracing::error!(%error, key = key.pk, "what is to be cleaned up cannot be read"))
                 .ok()

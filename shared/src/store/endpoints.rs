@@ -9,7 +9,7 @@ use super::cleanups::{Cleanup, cleanup_item};
 use super::cursor::{self, Page};
 use super::payload_fields::fields_item;
 use super::transaction::Committed;
-use super::{Item, Store, from_item, key_item, keys, number, text, to_item};
+use super::{Item, Store, Stored, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::id::EndpointId;
@@ -65,8 +65,16 @@ pub enum EndpointChanged {
 }
 
 #[derive(Serialize, Deserialize)]
-struct UidItem {
+pub(super) struct UidItem {
     endpoint_id: EndpointId,
+}
+
+impl Stored for Endpoint {
+    const KIND: &'static str = "endpoint";
+}
+
+impl Stored for UidItem {
+    const KIND: &'static str = "uid";
 }
 
 impl Store {

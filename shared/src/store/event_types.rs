@@ -4,16 +4,20 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Page;
-use super::{Store, from_item, key_item, keys, text, to_item};
+use super::{Store, Stored, from_item, key_item, keys, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::catalogue::CatalogueEntry;
 use crate::domain::event_type::EventType;
 use crate::domain::id::TenantId;
 
 #[derive(Serialize, Deserialize)]
-struct EventTypeItem {
+pub(super) struct EventTypeItem {
     #[serde(flatten)]
     entry: CatalogueEntry,
+}
+
+impl Stored for EventTypeItem {
+    const KIND: &'static str = "event_type";
 }
 
 impl Store {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Recorded, Store, Write, from_item, keys, number, text, to_item};
+use super::{Condition, Recorded, Store, Stored, Write, from_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::EventId;
 use crate::domain::tenant::Scope;
@@ -35,6 +35,10 @@ pub struct IdempotencyRecord {
     /// From when on the key is free again.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub expires_at: Timestamp,
+}
+
+impl Stored for IdempotencyRecord {
+    const KIND: &'static str = "idempotency";
 }
 
 impl IdempotencyRecord {

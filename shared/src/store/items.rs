@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
-use super::keys;
+use super::{Stored, keys};
 use crate::aws_error::AwsError;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::event::Event;
@@ -43,6 +43,10 @@ pub struct TenantItem {
     pub test_endpoints_version: u64,
 }
 
+impl Stored for TenantItem {
+    const KIND: &'static str = "tenant";
+}
+
 /// An event with its payload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct EventItem {
@@ -67,6 +71,10 @@ pub(super) struct EventItem {
     shown_until: Option<Timestamp>,
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     expires_at: Timestamp,
+}
+
+impl Stored for EventItem {
+    const KIND: &'static str = "event";
 }
 
 impl EventItem {
@@ -157,6 +165,10 @@ pub(super) struct DeliveryItem {
     index_sk: Option<String>,
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub(super) expires_at: Timestamp,
+}
+
+impl Stored for DeliveryItem {
+    const KIND: &'static str = "delivery";
 }
 
 impl DeliveryItem {

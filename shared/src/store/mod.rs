@@ -12,6 +12,8 @@ pub mod endpoints;
 pub mod event_types;
 pub mod events;
 pub mod flows;
+#[cfg(test)]
+mod golden;
 pub mod idempotency;
 pub mod items;
 pub mod keys;
@@ -57,11 +59,15 @@ impl Store {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), AwsError> {
         let key = Key { pk: "PING".to_owned(), sk: "PING".to_owned() };
-        self.get::<serde::de::IgnoredAny>(&key, false).await.map(|_| ())
+        self.get_item(&key, false).await.map(|_| ())
     }
 
     /// Reads one item.
-    async fn get<T: DeserializeOwned>(&self, key: &Key, consistent: bool) -> Result<Option<T>, AwsError> {
+    async fn get<T: Stored + DeserializeOwned>(&self, key: &Key, consistent: bool) -> Result<Option<T>, AwsError> {
+        self.get_item(key, consistent).await?.map(from_item).transpose()
+    }
+
+    async fn get_item(&self, key: &Key, consistent: bool) -> Result<Option<Item>, AwsError> {
         let answer = self
             .client
             .get_item()
@@ -71,9 +77,17 @@ impl Store {
             .send()
             .await
             .map_err(|error| AwsError::from_sdk("dynamodb:GetItem", &error))?;
-        answer.item.map(from_item).transpose()
+        Ok(answer.item)
     }
 }
+
+/// A shape in which something is stored. Its kind stands in every item, so that nothing is taken for something else.
+trait Stored {
+    const KIND: &'static str;
+}
+
+/// The attribute that says of which kind an item is.
+const KIND: &str = "kind";
 
 fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -87,12 +101,23 @@ fn key_item(key: &Key) -> Item {
     HashMap::from([(keys::PK.to_owned(), text(&key.pk)), (keys::SK.to_owned(), text(&key.sk))])
 }
 
-fn to_item(key: &Key, shape: &impl Serialize) -> Result<Item, AwsError> {
+fn to_item<T: Stored + Serialize>(key: &Key, shape: &T) -> Result<Item, AwsError> {
     let mut item: Item = serde_dynamo::to_item(shape).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
     item.extend(key_item(key));
+    item.insert(KIND.to_owned(), text(T::KIND));
     Ok(item)
 }
 
-fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, AwsError> {
+fn kind_of(item: &Item) -> Option<&str> {
+    item.get(KIND)?.as_s().ok().map(String::as_str)
+}
+
+fn from_item<T: Stored + DeserializeOwned>(item: Item) -> Result<T, AwsError> {
+    match kind_of(&item) {
+        Some(kind) if kind == T::KIND => {}
+        other => {
+            return Err(AwsError::unreadable("dynamodb:Get", format!("it is of the kind {other:?}, not {}", T::KIND)));
+        }
+    }
     serde_dynamo::from_item(item).map_err(|error| AwsError::unreadable("dynamodb:Get", error))
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Store, from_item, keys, to_item};
+use super::{Item, Store, Stored, from_item, keys, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::delivery::{ChosenFields, Delivery};
 use crate::domain::endpoint::Endpoint;
@@ -18,11 +18,15 @@ use crate::domain::time::plus_seconds;
 const KEPT_SECONDS: i64 = 500 * 86_400;
 
 #[derive(Serialize, Deserialize)]
-struct FieldsItem {
+pub(super) struct FieldsItem {
     hash: FieldsHash,
     payload_fields: Vec<PayloadField>,
     #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+}
+
+impl Stored for FieldsItem {
+    const KIND: &'static str = "payload_fields";
 }
 
 /// The item of the fields of an endpoint, if it has any; `left_at` is when it had them last.

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 
-use super::{Store, key_item, keys, number};
+use super::{Store, key_item, keys, number, text};
 use crate::aws_error::AwsError;
 use crate::domain::id::TenantId;
 
@@ -23,8 +23,9 @@ impl Store {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key_item(&keys::rate(tenant_id, class, minute))))
-            .update_expression("ADD requests :one SET expires_at = :until")
+            .update_expression("ADD requests :one SET expires_at = :until, kind = :kind")
             .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":kind", text("rate"))
             .expression_attribute_values(":until", number(now.as_second() + KEPT_SECONDS))
             .return_values(ReturnValue::UpdatedNew)
             .send()

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Item, Recorded, Store, Write, keys, number, text, to_item};
+use super::{Condition, Item, Recorded, Store, Stored, Write, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::delivery::DeliveryStatus;
 use crate::domain::event_type::EventType;
@@ -72,13 +72,21 @@ pub struct Replay {
 }
 
 #[derive(Serialize)]
-struct ReplayItem<'a> {
+pub(super) struct ReplayItem<'a> {
     #[serde(flatten)]
-    replay: &'a Replay,
+    pub(super) replay: &'a Replay,
     #[serde(rename = "GSI1PK")]
-    index_pk: String,
+    pub(super) index_pk: String,
     #[serde(rename = "GSI1SK")]
-    index_sk: String,
+    pub(super) index_sk: String,
+}
+
+impl Stored for Replay {
+    const KIND: &'static str = "replay";
+}
+
+impl Stored for ReplayItem<'_> {
+    const KIND: &'static str = "replay";
 }
 
 impl Store {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::idempotency::IDEMPOTENCY_SECONDS;
-use super::{Store, from_item, key_item, keys, number, text, to_item};
+use super::{Store, Stored, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::time::plus_seconds;
 
@@ -36,6 +36,10 @@ pub struct SavedResponse {
     /// From when on the key is free again.
     #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
     pub expires_at: Timestamp,
+}
+
+impl Stored for SavedResponse {
+    const KIND: &'static str = "saved_response";
 }
 
 /// What became of the claim on a key.

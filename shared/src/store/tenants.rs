@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::key_of;
 use super::cursor::Page;
 use super::items::TenantItem;
-use super::{Recorded, Store, Write, from_item, key_item, keys, number, text, to_item};
+use super::{Recorded, Store, Stored, Write, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash};
 use crate::domain::id::{KeyId, TenantId};
@@ -35,13 +35,17 @@ pub enum KeyAdded {
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeyItem {
+pub(super) struct KeyItem {
     #[serde(flatten)]
     key: ApiKey,
     hash: KeyHash,
     /// Only tokens of portal sessions go by themselves; a key that has expired stays listed.
     #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+}
+
+impl Stored for KeyItem {
+    const KIND: &'static str = "api_key";
 }
 
 impl TenantItem {

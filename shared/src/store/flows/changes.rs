@@ -34,7 +34,7 @@ impl Store {
     pub async fn touch_flow(&self, touch: &Touch, now: Timestamp) -> Result<Option<String>, AwsError> {
         let token = new_token();
         let at = look_at(touch.at, now);
-        let mut set = "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, touched_at = :now, \
+        let mut set = "SET kind = :kind, endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, touched_at = :now, \
             wakes_lost = :zero, GSI1PK = :index, GSI1SK = :look"
             .to_owned();
         let (news, update) = with_news(self.update_flow(touch.endpoint_id), touch.health.unwrap_or_default());
@@ -96,7 +96,7 @@ impl Store {
         // Without anything that waits the flow has no look of its own; the sweeper's last look settles it.
         let update = names_of(update, id, scope)
             .update_expression(format!(
-                "SET endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, wakes_lost = if_not_exists(wakes_lost, :zero), \
+                "SET kind = :kind, endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, wakes_lost = if_not_exists(wakes_lost, :zero), \
                  GSI1PK = if_not_exists(GSI1PK, :index), GSI1SK = if_not_exists(GSI1SK, :look){set}"
             ))
             .expression_attribute_values(":look", text(keys::sweep_sort(last_look_at(now))));

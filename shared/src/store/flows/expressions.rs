@@ -11,11 +11,12 @@ use crate::aws_error::AwsError;
 use crate::domain::health::Health;
 use crate::domain::id::EndpointId;
 use crate::domain::tenant::Scope;
-use crate::store::{from_item, keys, number, text};
+use crate::store::{Stored, from_item, keys, number, text};
 
 pub(super) fn names_of(update: UpdateItemFluentBuilder, id: EndpointId, scope: Scope) -> UpdateItemFluentBuilder {
     update
         .expression_attribute_names("#mode", "mode")
+        .expression_attribute_values(":kind", text(Flow::KIND))
         .expression_attribute_values(":endpoint", text(id.to_string()))
         .expression_attribute_values(":tenant", text(scope.tenant_id.to_string()))
         .expression_attribute_values(":mode", text(scope.mode.to_string()))

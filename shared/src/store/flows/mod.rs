@@ -16,7 +16,7 @@ pub use changes::Failing;
 use super::batch::{Condition, Write};
 use super::items::TenantItem;
 use super::keys::{self, INDEX_PK, INDEX_SK, Key};
-use super::{Item, Store, from_item, number, text};
+use super::{Item, Store, Stored, from_item, number, text};
 use crate::aws_error::AwsError;
 use crate::domain::backlog::{Looked, sweep_at};
 use crate::domain::health::Health;
@@ -59,6 +59,10 @@ pub struct Flow {
     /// When the sweeper should look at it; `None` where it need not.
     #[serde(default, rename = "GSI1SK")]
     pub sweep_at: Option<Timestamp>,
+}
+
+impl Stored for Flow {
+    const KIND: &'static str = "flow";
 }
 
 impl Flow {
