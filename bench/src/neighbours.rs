@@ -36,6 +36,8 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(60);
 const MADE_AT_ONCE: usize = 8;
 const FAILING_ENDPOINTS: usize = 2_000;
 const LARGE_ENDPOINTS: usize = 250;
+/// How long their first retries take, each of which comes after five seconds.
+const FIRST_RETRIES: Duration = Duration::from_secs(15);
 /// How many of them an event goes to.
 const FAILING_PER_EVENT: usize = 5;
 /// Nearly as much as an event may have.
@@ -246,6 +248,13 @@ impl Scene {
                     .deliver(&[message(&scene.bad, "a", &json!({ "n": n, "text": "x".repeat(LARGE_BYTES) }))])
                     .await?;
             }
+        }
+        if harm == Harm::FailingEndpoints {
+            // All of them fail once before the rest begins; one machine does not carry that beside it.
+            for group in 0..FAILING_ENDPOINTS / FAILING_PER_EVENT {
+                scene.stack.deliver(&[message(&scene.bad, &format!("of.{group}"), &json!({}))]).await?;
+            }
+            tokio::time::sleep(FIRST_RETRIES).await;
         }
         // What a first invocation costs is the same for all.
         scene

@@ -11,8 +11,7 @@ use shared::domain::tenant::{Mode, Scope};
 use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::pipeline::endpoints::Origin;
 use shared::random;
-use shared::store::cursor;
-use shared::store::tenants::KeyAdded;
+use shared::store::api_keys::KeyAdded;
 
 use crate::Api;
 use crate::body::JsonBody;
@@ -101,7 +100,7 @@ pub(crate) async fn list(
     find(&api, tenant_id).await?;
     let keys = api.services.store.keys(tenant_id).await?;
     let page = Params::page_of(keys, after.as_ref(), limit, |key| key.id);
-    Ok(respond::page(page, |key| cursor::encode(&key.id), |key| KeyView::new(key, None)))
+    Ok(respond::page(page, |key| key.id, |key| KeyView::new(key, None)))
 }
 
 pub(crate) async fn delete(

@@ -18,16 +18,17 @@ use shared::domain::time::{rfc3339, rfc3339_option};
 use shared::domain::validation::Fields;
 use shared::pipeline::replay::retry;
 use shared::services::Services;
-use shared::store::cursor;
 use shared::store::deliveries::StoredDelivery;
 use shared::store::flows::Flow;
 use shared::store::items::StoredEvent;
+use shared::store::page::Page;
 use shared::store::payload_fields::EarlierFields;
 use shared::store::query::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::OptionalBody;
+use crate::cursor;
 use crate::endpoints;
 use crate::error::ApiError;
 use crate::query::Params;
@@ -140,11 +141,12 @@ pub(crate) async fn list(
         Some(order) => {
             let after = cursor.as_deref().map(cursor::decode).transpose().map_err(bad_cursor)?;
             let window = Window { order, after, ..window };
-            services.store.list_deliveries(endpoint.id, &statuses, window, limit, now, keep).await?
+            let page = services.store.list_deliveries(endpoint.id, &statuses, window, limit, now, keep).await?;
+            Page { entries: page.entries, next: page.next.as_ref().map(cursor::encode) }
         }
         None => {
             let all = services.store.list_deliveries(endpoint.id, &statuses, window, SORTED_MAX, now, keep).await?;
-            if all.next_cursor.is_some() {
+            if all.next.is_some() {
                 return Err(ApiError::field("sort_by", SORTED_RULE));
             }
             sort.page(all.entries, cursor.as_deref(), limit).map_err(bad_cursor)?
@@ -159,7 +161,7 @@ pub(crate) async fn list(
     };
     let flows = flows_of(services, page.entries.iter().map(|stored| &stored.delivery)).await?;
     let cursor_of = |stored: &StoredDelivery| sort.cursor(&stored.delivery);
-    Ok(respond::page(page, cursor_of, |stored| {
+    Ok(respond::page_with_cursors(page, cursor_of, |stored| {
         let event = events.get(&stored.delivery.event_id);
         let payload = event.and_then(|event| payload(event, &stored.delivery, &endpoint, &earlier));
         DeliveryView { payload, ..DeliveryView::new(stored.delivery, flows.get(&endpoint.id), now) }

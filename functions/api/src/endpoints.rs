@@ -12,7 +12,6 @@ use shared::domain::id::EndpointId;
 use shared::domain::tenant::Scope;
 use shared::pipeline::endpoints::{self, Changed, Created, Put};
 use shared::services::Services;
-use shared::store::cursor;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -90,7 +89,7 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let mut health = endpoint_health::of(&api.services, page.entries.iter().map(|endpoint| endpoint.id)).await?;
     Ok(respond::page(
         page,
-        |endpoint| cursor::encode(&endpoint.id),
+        |endpoint| endpoint.id,
         |endpoint| {
             let health = health.remove(&endpoint.id).unwrap_or_default();
             EndpointView::new(endpoint, None, health, now)

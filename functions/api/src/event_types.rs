@@ -14,7 +14,6 @@ use shared::domain::event::NewEvent;
 use shared::domain::event_type::EventType;
 use shared::domain::id::TenantId;
 use shared::domain::time::rfc3339;
-use shared::store::cursor;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -80,7 +79,7 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let (limit, after) = params.paging::<EventType>();
     params.finish()?;
     let page = api.services.store.list_event_types(caller.scope().tenant_id, after.as_ref(), limit).await?;
-    Ok(respond::page(page, |entry| cursor::encode(&entry.name), EventTypeView::from))
+    Ok(respond::page(page, |entry| entry.name.clone(), EventTypeView::from))
 }
 
 pub(crate) async fn show(

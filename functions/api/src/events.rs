@@ -21,13 +21,13 @@ use shared::domain::time::rfc3339;
 use shared::domain::validation::Fields;
 use shared::pipeline::publish::{Published, claim_batch, publish, publish_batch};
 use shared::pipeline::replay::replay_event;
-use shared::store::cursor;
 use shared::store::items::StoredEvent;
 use shared::store::query::{Order, Window};
 
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::{BatchBody, JsonBody, OptionalBody};
+use crate::cursor;
 use crate::deliveries::{DeliveryView, flows_of};
 use crate::error::{ApiError, ErrorBody};
 use crate::event_types;
@@ -187,7 +187,7 @@ pub(crate) async fn list(caller: Caller, State(api): State<Api>, mut params: Par
     let window = Window { order: Order::NewestFirst, from, until, after };
     let keep = |stored: &StoredEvent| event_types.is_empty() || event_types.contains(&stored.event.event_type);
     let page = api.services.store.list_events(caller.scope(), window, limit, now, keep).await?;
-    Ok(respond::page(page, |stored| cursor::encode(&stored.event.id), |stored| EventView::new(stored, None)))
+    Ok(respond::page(page, |stored| stored.event.id, |stored| EventView::new(stored, None)))
 }
 
 pub(crate) async fn replay(
@@ -237,7 +237,8 @@ pub(crate) async fn show(
     let page = Params::page_of(endpoints.into_iter().collect(), after.as_ref(), ENDPOINTS_LOOKED_AT_MAX, |id| *id);
     let names: Vec<_> = page.entries.into_iter().map(|endpoint_id| (endpoint_id, id)).collect();
     let mut found = api.services.store.deliveries(&names).await?;
-    let mut view = DeliveriesView { deliveries: Vec::new(), deliveries_next_cursor: page.next_cursor };
+    let mut view =
+        DeliveriesView { deliveries: Vec::new(), deliveries_next_cursor: page.next.as_ref().map(cursor::encode) };
     let flows = flows_of(&api.services, found.values().map(|stored| &stored.delivery)).await?;
     let mut bytes = 0;
     for delivery in names.iter().filter_map(|name| found.remove(name)).map(|stored| stored.delivery) {

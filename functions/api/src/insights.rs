@@ -11,7 +11,6 @@ use shared::domain::delivery::{Delivery, DeliveryStatus};
 use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::EventId;
 use shared::domain::time::{plus_seconds, rfc3339};
-use shared::store::cursor;
 use shared::store::query::Window;
 
 use crate::Api;
@@ -94,7 +93,7 @@ pub(crate) async fn event_status(
     }
     types.extend(seen.keys().cloned());
     let page = Params::page_of(types.into_iter().collect(), after.as_ref(), limit, EventType::clone);
-    Ok(respond::page(page, cursor::encode, |event_type| {
+    Ok(respond::page(page, EventType::clone, |event_type| {
         let latest = seen.remove(&event_type).unwrap_or(LatestView::NoRecentDelivery);
         TypeStatusView { event_type, latest }
     }))
@@ -149,12 +148,12 @@ pub(crate) async fn stats(
     loop {
         let page = store.list_deliveries(endpoint.id, &[], window, LATEST_EXAMINED_MAX, now, |_| true).await?;
         deliveries.extend(page.entries.into_iter().map(|stored| stored.delivery));
-        let Some(next) = page.next_cursor else { break };
+        let Some(next) = page.next else { break };
         if deliveries.len() >= STATS_EXAMINED_MAX {
             truncated = true;
             break;
         }
-        window.after = cursor::decode(&next).ok();
+        window.after = Some(next);
     }
     Ok(respond::data(StatusCode::OK, summarise(&deliveries, window_hours, since, truncated)))
 }

@@ -7,6 +7,7 @@ mod api_keys;
 mod auth;
 mod body;
 mod cors;
+mod cursor;
 mod deliveries;
 mod endpoint_health;
 mod endpoint_view;

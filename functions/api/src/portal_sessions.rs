@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::domain::api_key::NewApiKey;
 use shared::domain::time::rfc3339_option;
-use shared::store::tenants::KeyAdded;
+use shared::store::api_keys::KeyAdded;
 
 use crate::Api;
 use crate::api_keys::new_key;

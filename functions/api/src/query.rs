@@ -7,8 +7,9 @@ use http::request::Parts;
 use jiff::Timestamp;
 use shared::domain::time;
 use shared::domain::validation::FieldErrors;
-use shared::store::cursor::{self, PAGE_DEFAULT, PAGE_MAX, Page};
+use shared::store::page::{PAGE_DEFAULT, PAGE_MAX, Page};
 
+use crate::cursor;
 use crate::error::ApiError;
 
 /// How often a parameter may stand that may stand several times.
@@ -64,12 +65,12 @@ impl Params {
     }
 
     /// The page of a short list that has been read whole, sorted by what `id_of` gives.
-    pub(crate) fn page_of<T, Id: Ord + std::fmt::Display>(
+    pub(crate) fn page_of<T, Id: Ord>(
         entries: Vec<T>,
         after: Option<&Id>,
         limit: usize,
         id_of: impl Fn(&T) -> Id,
-    ) -> Page<T> {
+    ) -> Page<T, Id> {
         let behind = entries.into_iter().filter(|entry| after.is_none_or(|after| id_of(entry) > *after));
         Page::cut(behind.collect(), limit, id_of)
     }

@@ -5,9 +5,11 @@ use std::cmp::Ordering;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::domain::delivery::Delivery;
-use shared::store::cursor::{self, Page};
 use shared::store::deliveries::StoredDelivery;
+use shared::store::page::Page;
 use shared::store::query::Order;
+
+use crate::cursor;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
@@ -72,7 +74,7 @@ impl Sort {
         mut entries: Vec<StoredDelivery>,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page<StoredDelivery>, String> {
+    ) -> Result<Page<StoredDelivery, String>, String> {
         entries.sort_by(|a, b| self.compare(&place(&a.delivery), &place(&b.delivery)));
         if let Some(cursor) = cursor {
             let after: Place = URL_SAFE_NO_PAD
@@ -84,8 +86,8 @@ impl Sort {
         }
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let next_cursor = entries.last().filter(|_| more).map(|last| self.cursor(&last.delivery));
-        Ok(Page { entries, next_cursor })
+        let next = entries.last().filter(|_| more).map(|last| self.cursor(&last.delivery));
+        Ok(Page { entries, next })
     }
 
     /// The cursor behind this delivery, in a list of this order.

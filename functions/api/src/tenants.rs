@@ -8,7 +8,6 @@ use serde::Serialize;
 use shared::domain::id::TenantId;
 use shared::domain::tenant::{RateLimits, SecretVisibility, Tenant, TenantChanges, TenantSettings};
 use shared::domain::time::rfc3339;
-use shared::store::cursor;
 
 use crate::Api;
 use crate::body::JsonBody;
@@ -58,7 +57,7 @@ pub(crate) async fn list(State(api): State<Api>, mut params: Params) -> Result<R
     let (limit, after) = params.paging::<TenantId>();
     params.finish()?;
     let page = api.services.store.list_tenants(after, limit).await?;
-    Ok(respond::page(page, |tenant| cursor::encode(&tenant.id), TenantView::from))
+    Ok(respond::page(page, |tenant| tenant.id, TenantView::from))
 }
 
 pub(crate) async fn show(State(api): State<Api>, Path(tenant): Path<String>) -> Result<Response, ApiError> {

@@ -17,13 +17,13 @@ use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
 use crate::services::Services;
+use crate::store::Recorded;
 use crate::store::deliveries::{StoredDelivery, insert_delivery, replay_delivery, update_delivery};
 use crate::store::events::keep_event_until;
 use crate::store::flows::Touch;
 use crate::store::items::{StoredEvent, expires_at};
 use crate::store::query::{Order, Window};
 use crate::store::replays::{Replay, ReplayState};
-use crate::store::{Recorded, cursor};
 
 /// How many deliveries a bulk replay takes up at once.
 const PAGE_DELIVERIES_MAX: usize = 100;
@@ -236,7 +236,7 @@ async fn next_page(services: &Services, replay: &Replay, now: Timestamp) -> Resu
         .store
         .list_deliveries(replay.endpoint_id, &replay.statuses, window, PAGE_DELIVERIES_MAX, now, keep)
         .await?;
-    let page_end = found.next_cursor.as_deref().and_then(|cursor| cursor::decode(cursor).ok());
+    let page_end = found.next;
     let page: Vec<_> = found.entries.iter().map(|stored| stored.delivery.event_id).collect();
     // Cut short with nothing found, it goes on behind what was examined.
     let position = if page.is_empty() { page_end } else { replay.position };

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::batch::{Condition, Write};
-use super::cursor::Page;
 use super::items::{DeliveryItem, EventItem, StoredEvent, TenantItem, index_key};
 use super::keys::{self, INDEX_PK, INDEX_SK, TTL};
+use super::page::Page;
 use super::query::{Partition, Window};
 use super::{Item, Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
@@ -225,7 +225,7 @@ impl Store {
         limit: usize,
         now: Timestamp,
         keep: impl Fn(&StoredDelivery) -> bool,
-    ) -> Result<Page<StoredDelivery>, AwsError> {
+    ) -> Result<Page<StoredDelivery, EventId>, AwsError> {
         let partitions = Self::delivery_partitions(endpoint_id, statuses);
         let read = |item: Item| {
             let item: DeliveryItem = from_item(item)?;
@@ -234,6 +234,6 @@ impl Store {
         let keep = |stored: &StoredDelivery| {
             (statuses.is_empty() || statuses.contains(&stored.delivery.status)) && keep(stored)
         };
-        self.scan_events(&partitions, window, limit, read, keep, |stored| stored.delivery.event_id).await
+        self.query_events(&partitions, window, limit, read, keep, |stored| stored.delivery.event_id).await
     }
 }

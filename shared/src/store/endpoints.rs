@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
 use super::cleanups::{Cleanup, cleanup_item};
-use super::cursor::{self, Page};
+use super::page::Page;
 use super::payload_fields::fields_item;
 use super::transaction::Committed;
 use super::{Item, Store, Stored, from_item, key_item, keys, number, text, to_item};
@@ -214,7 +214,7 @@ impl Store {
         after: Option<EndpointId>,
         limit: usize,
         keep: impl Fn(&Endpoint) -> bool,
-    ) -> Result<Page<Endpoint>, AwsError> {
+    ) -> Result<Page<Endpoint, EndpointId>, AwsError> {
         let mut kept = Vec::new();
         let mut start = after.map(|id| key_item(&keys::endpoint(scope, id)));
         let mut examined: Option<EndpointId> = None;
@@ -235,7 +235,7 @@ impl Store {
             }
         }
         // Cut short: goes on behind the last one examined.
-        Ok(Page { entries: kept, next_cursor: examined.map(|id| cursor::encode(&id)) })
+        Ok(Page { entries: kept, next: examined })
     }
 
     /// All endpoints of a tenant in one mode, oldest first.

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::ReturnValue;
 use serde::{Deserialize, Serialize};
 
-use super::cursor::Page;
+use super::page::Page;
 use super::{Store, Stored, from_item, key_item, keys, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::catalogue::CatalogueEntry;
@@ -64,7 +64,7 @@ impl Store {
         tenant_id: TenantId,
         after: Option<&EventType>,
         limit: usize,
-    ) -> Result<Page<CatalogueEntry>, AwsError> {
+    ) -> Result<Page<CatalogueEntry, EventType>, AwsError> {
         let mut entries = Vec::new();
         let mut start = after.map(|name| key_item(&keys::event_type(tenant_id, name.as_str())));
         while entries.len() <= limit {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::batch::{Condition, Write};
-use super::cursor::Page;
 use super::items::{EventItem, Kept, StoredEvent};
 use super::keys::{self, Key, TTL};
+use super::page::Page;
 use super::query::{Partition, Window};
 use super::{Store, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
@@ -58,14 +58,14 @@ impl Store {
         limit: usize,
         now: Timestamp,
         keep: impl Fn(&StoredEvent) -> bool,
-    ) -> Result<Page<StoredEvent>, AwsError> {
+    ) -> Result<Page<StoredEvent, EventId>, AwsError> {
         let partitions: Vec<_> =
             (0..keys::EVENT_SHARDS).map(|shard| Partition::Table(keys::events_partition(scope, shard))).collect();
         let read = |item| {
             let stored = from_item::<EventItem>(item)?.into_stored()?;
             Ok(Some(stored).filter(|stored| stored.shown_until > now))
         };
-        self.scan_events(&partitions, window, limit, read, keep, |stored| stored.event.id).await
+        self.query_events(&partitions, window, limit, read, keep, |stored| stored.event.id).await
     }
 
     /// Reads many events with one call per hundred.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::api_keys::KeyItem;
 use super::cleanups::{Cleanup, CleanupItem};
 use super::endpoints::UidItem;
 use super::event_types::EventTypeItem;
@@ -22,7 +23,6 @@ use super::keys::{Key, PK, SK};
 use super::payload_fields::FieldsItem;
 use super::replays::{Replay, ReplayItem};
 use super::saved_responses::SavedResponse;
-use super::tenants::KeyItem;
 use super::{Item, Stored, from_item, kind_of, to_item};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::Health;

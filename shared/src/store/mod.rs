@@ -3,10 +3,10 @@
 //! Nothing outside this folder knows DynamoDB. Every call is bounded in time by the client and in size by DynamoDB's own limits, which the
 //! functions here split by.
 
+pub mod api_keys;
 pub mod backlog;
 mod batch;
 pub mod cleanups;
-pub mod cursor;
 pub mod deliveries;
 pub mod endpoints;
 pub mod event_types;
@@ -17,6 +17,7 @@ mod golden;
 pub mod idempotency;
 pub mod items;
 pub mod keys;
+pub mod page;
 pub mod payload_fields;
 pub mod query;
 pub mod rates;

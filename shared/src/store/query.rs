@@ -8,8 +8,8 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 
 use super::batch::key_of;
-use super::cursor::{self, Page};
 use super::keys::{INDEX, INDEX_PK, INDEX_SK, PK, SK};
+use super::page::Page;
 use super::{Item, Store, text};
 use crate::aws_error::AwsError;
 use crate::domain::id::EventId;
@@ -103,7 +103,7 @@ struct Merged {
 
 impl Store {
     /// A page of what `read` makes of the items in the window, and `keep` keeps.
-    pub(super) async fn scan_events<T>(
+    pub(super) async fn query_events<T>(
         &self,
         partitions: &[Partition],
         mut window: Window,
@@ -111,7 +111,7 @@ impl Store {
         read: impl Fn(Item) -> Result<Option<T>, AwsError>,
         keep: impl Fn(&T) -> bool,
         id_of: impl Fn(&T) -> EventId,
-    ) -> Result<Page<T>, AwsError> {
+    ) -> Result<Page<T, EventId>, AwsError> {
         let mut kept: Vec<T> = Vec::new();
         let mut examined = 0;
         while examined < EXAMINED_MAX {
@@ -131,7 +131,7 @@ impl Store {
             }
         }
         // Cut short: goes on behind the last one examined.
-        Ok(Page { entries: kept, next_cursor: window.after.map(|id| cursor::encode(&id)) })
+        Ok(Page { entries: kept, next: window.after })
     }
 
     /// The first items of the window over all partitions: `limit`, or as many as one call to each of them gives.

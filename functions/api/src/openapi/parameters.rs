@@ -6,7 +6,7 @@ use shared::domain::endpoint::EndpointStatus;
 use shared::domain::endpoint_input::UID_CHARACTERS_MAX;
 use shared::domain::event::IDEMPOTENCY_KEY_CHARACTERS_MAX;
 use shared::domain::id::{EventId, KeyId, ReplayId, TenantId};
-use shared::store::cursor::{PAGE_DEFAULT, PAGE_MAX};
+use shared::store::page::{PAGE_DEFAULT, PAGE_MAX};
 
 use super::endpoint_schemas::uid;
 use super::shape::{event_type, id, integer, list_of, one_of, text, time_input, with, word};
