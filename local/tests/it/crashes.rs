@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::kills::{Kill, calls_of, kills_at_any_call, start_again, survive_all};
-use crate::world::{Client, Reply, World};
+use crate::world::{Client, Reply, World, until};
 
 /// Three events, one of them straight from the queue, to an endpoint that is well, one that always fails and one that is paused.
 struct Work {
@@ -193,7 +193,7 @@ async fn with_40_of_50_deliveries_on_record_only_the_rest_is_sent_again() {
     let event = event["id"].as_str().unwrap().to_owned();
     let dies_with_40_on_record = async {
         for endpoint in &endpoints[..40] {
-            while !succeeded_once(&client, endpoint, &event).await {}
+            until("the delivery is on record", async || succeeded_once(&client, endpoint, &event).await).await;
         }
         Kill { function: "DeliverRetriesFunction", at_call: 0, fault: Fault::DropBefore, with_poller: true }
             .arm(&world);

@@ -49,7 +49,7 @@ const EDGES: &[(&str, &[Edges])] = &[
             ("auth", &["access", "error"]),
             ("body", &["error"]),
             ("cors", &["limits"]),
-            ("deliveries", &["auth", "body", "endpoints", "error", "query", "respond", "sort"]),
+            ("deliveries", &["auth", "body", "cursor", "endpoints", "error", "query", "respond", "sort"]),
             ("endpoint_health", &["error"]),
             ("endpoint_view", &["endpoint_health"]),
             (
@@ -59,7 +59,18 @@ const EDGES: &[(&str, &[Edges])] = &[
             ("event_types", &["auth", "body", "error", "query", "respond"]),
             (
                 "events",
-                &["auth", "body", "deliveries", "error", "event_types", "idempotent", "query", "request_id", "respond"],
+                &[
+                    "auth",
+                    "body",
+                    "cursor",
+                    "deliveries",
+                    "error",
+                    "event_types",
+                    "idempotent",
+                    "query",
+                    "request_id",
+                    "respond",
+                ],
             ),
             ("guard", &["access", "auth", "error", "idempotent", "limits"]),
             ("health", &["respond"]),
@@ -81,9 +92,10 @@ const EDGES: &[(&str, &[Edges])] = &[
                 ],
             ),
             ("portal_sessions", &["api_keys", "body", "error", "idempotent", "respond", "tenants"]),
-            ("query", &["error"]),
+            ("query", &["cursor", "error"]),
             ("replays", &["auth", "body", "endpoints", "error", "idempotent", "respond"]),
             ("request_id", &["error", "limits"]),
+            ("respond", &["cursor"]),
             (
                 "routes",
                 &[
@@ -106,6 +118,7 @@ const EDGES: &[(&str, &[Edges])] = &[
                 ],
             ),
             ("secrets", &["auth", "body", "endpoints", "error", "idempotent", "respond"]),
+            ("sort", &["cursor"]),
             ("tenants", &["body", "error", "idempotent", "query", "respond"]),
             ("test_calls", &["auth", "body", "endpoints", "error", "request_id", "respond"]),
         ],

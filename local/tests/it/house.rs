@@ -123,8 +123,8 @@ fn no_file_is_too_long_and_each_says_what_it_is() {
 
 #[test]
 fn no_test_sleeps_or_is_ignored() {
-    // Two receivers that are slow on purpose, and looking at another process until it is so far.
-    let exempt = ["local/tests/it/world/receiver.rs", "local/tests/it/process.rs", "local/tests/it/house.rs"];
+    // Receivers that are slow on purpose.
+    let exempt = ["local/tests/it/world/receiver.rs", "local/tests/it/house.rs"];
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("local/tests/")) {
         assert!(!names(&text, "#[ignore"), "{file}");
         assert!(exempt.contains(&file.as_str()) || !names(&text, "tokio::time::sleep"), "{file}");

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{Client, Receiver, Reply};
+use crate::world::{Client, Receiver, Reply, until};
 
 /// How long to wait for something that has to happen; far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A running `outhook`; killed when the test ends.
 struct Outhook {
@@ -82,16 +80,6 @@ impl Outhook {
         .await
         .unwrap()
     }
-}
-
-/// Looks again and again until it is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, looking).await.is_ok(), "{what}");
 }
 
 async fn endpoint(api: &Client, receiver: &Receiver, path: &str) -> String {

@@ -6,6 +6,7 @@
 
 pub mod address_guard;
 mod failure;
+mod pool;
 pub mod request;
 mod stage;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, SendResult, printable_body};
 use address_guard::{GuardedResolver, Lookup, SystemLookup};
 use failure::NoAnswer;
+use pool::{CONNECTIONS_PER_CLIENT_MAX, Pool};
 use request::WebhookRequest;
 use stage::{Reached, StageLayer};
 
@@ -39,8 +41,8 @@ const CONNECTION_IDLE_SECONDS_MAX: u64 = 50;
 const ANSWER_HEADERS_MAX: usize = 1_000;
 /// How long resolving, connecting and the TLS handshake may take together, in seconds.
 const CONNECT_SECONDS_MAX: u64 = 10;
-/// How many unused connections are kept per receiver.
-const CONNECTIONS_IDLE_MAX: usize = 8;
+/// How many unused connections are kept per receiver: what a batch has under way at once, so that the next one finds them.
+const CONNECTIONS_IDLE_MAX: usize = 64;
 
 /// A used connection that ends within this time, in milliseconds, had been closed before the request came: the receiver's host says so in one round trip.
 /// One that ends later is taken for the receiver's answer to the request.
@@ -53,7 +55,7 @@ pub const PRODUCT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// Keeps connections and uses them again.
-    client: Client,
+    pool: Pool,
     /// Makes a new connection for every request.
     fresh: Client,
     policy: Arc<AddressPolicy>,
@@ -78,7 +80,7 @@ impl Sender {
     /// # Errors
     /// When the TLS library or the HTTP client refuses its own defaults.
     pub fn new(policy: AddressPolicy, clock: Clock) -> Result<Self, SenderError> {
-        Self::build(policy, clock, Arc::new(SystemLookup), tls::public_roots())
+        Self::build(policy, clock, Arc::new(SystemLookup), tls::public_roots(), CONNECTIONS_PER_CLIENT_MAX)
     }
 
     fn build(
@@ -86,11 +88,12 @@ impl Sender {
         clock: Clock,
         lookup: Arc<dyn Lookup>,
         roots: RootCertStore,
+        connections_max: usize,
     ) -> Result<Self, SenderError> {
         let policy = Arc::new(policy);
         let resolver = Arc::new(GuardedResolver { policy: Arc::clone(&policy), lookup });
         let tls = tls::config(roots)?;
-        let client = |idle_max: usize| {
+        let client = move |idle_max: usize| {
             Client::builder()
                 .dns_resolver(Arc::clone(&resolver))
                 .connector_layer(StageLayer)
@@ -105,9 +108,10 @@ impl Sender {
                 .http1_max_headers(ANSWER_HEADERS_MAX)
                 .pool_idle_timeout(Duration::from_secs(CONNECTION_IDLE_SECONDS_MAX))
                 .pool_max_idle_per_host(idle_max)
-                .build()
         };
-        Ok(Self { client: client(CONNECTIONS_IDLE_MAX)?, fresh: client(0)?, policy, clock })
+        let fresh = client(0).build()?;
+        let pool = Pool::new(connections_max, move || client(CONNECTIONS_IDLE_MAX))?;
+        Ok(Self { pool, fresh, policy, clock })
     }
 
     /// Sends one request and says what came of it. A receiver's failure is a result, never an error.
@@ -124,7 +128,7 @@ impl Sender {
         let left = || limit.saturating_sub(self.clock.moment().since(begun));
         let again = outgoing.try_clone();
         let body = || request.body.clone();
-        let response = match (self.answer_head(&self.client, outgoing, body(), left()).await, again) {
+        let response = match (self.answer_head(&self.pool.client(), outgoing, body(), left()).await, again) {
             (Err(NoAnswer::ClosedBefore(_)), Some(again)) => self.answer_head(&self.fresh, again, body(), left()).await,
             (first, _) => first,
         };

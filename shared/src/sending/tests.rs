@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -45,10 +46,16 @@ fn sender(answers: &[&[&str]]) -> Sender {
 
 /// The same, trusting these roots.
 fn trusting(answers: &[&[&str]], roots: RootCertStore) -> Sender {
+    bounded(answers, roots, super::CONNECTIONS_PER_CLIENT_MAX)
+}
+
+/// The same, with another bound on its connections.
+fn bounded(answers: &[&[&str]], roots: RootCertStore, connections_max: usize) -> Sender {
     let parse = |text: &&str| format!("{text}:0").parse().unwrap();
     let answers = answers.iter().map(|answer| answer.iter().map(parse).collect()).collect();
     let policy = AddressPolicy { allow_http: true, allowed_ranges: vec!["127.0.0.1/32".parse().unwrap()] };
-    Sender::build(policy, Clock::System, Arc::new(Scripted { answers, asked: AtomicUsize::new(0) }), roots).unwrap()
+    let lookup = Arc::new(Scripted { answers, asked: AtomicUsize::new(0) });
+    Sender::build(policy, Clock::System, lookup, roots, connections_max).unwrap()
 }
 
 async fn send(sender: &Sender, url: impl Into<String>) -> Result<Response, Failure> {
@@ -66,6 +73,8 @@ fn assert_failure(result: Result<Response, Failure>, outcome: Outcome, beginning
 /// How many connections a receiver took, and what it read from them.
 #[derive(Debug, Default)]
 struct Seen {
+    /// How many of them the sender has ended.
+    ended: AtomicUsize,
     connections: AtomicUsize,
     text: std::sync::Mutex<String>,
 }
@@ -96,6 +105,7 @@ async fn receiver(address: &str, answers_per_connection: usize) -> (SocketAddr, 
             tokio::spawn(async move {
                 for _ in 0..answers_per_connection {
                     if !read_request(&mut stream, &seen).await {
+                        seen.ended.fetch_add(1, Ordering::SeqCst);
                         return;
                     }
                     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
@@ -105,6 +115,26 @@ async fn receiver(address: &str, answers_per_connection: usize) -> (SocketAddr, 
         }
     });
     (address, seen)
+}
+
+#[tokio::test]
+async fn connections_that_are_kept_have_a_bound_for_all_receivers_together() {
+    const KEPT_MAX: usize = 4;
+    let sender = bounded(&[&["127.0.0.1"]], super::tls::public_roots(), KEPT_MAX);
+    let mut all = Vec::new();
+    for _ in 0..3 * KEPT_MAX {
+        let (address, seen) = receiver("127.0.0.1:0", usize::MAX).await;
+        send(&sender, format!("http://hooks.example:{}/", address.port())).await.unwrap();
+        all.push(seen);
+    }
+    let open = || all.iter().filter(|seen: &&Arc<Seen>| seen.ended.load(Ordering::SeqCst) == 0).count();
+    let closing = async {
+        while open() > KEPT_MAX {
+            tokio::task::yield_now().await;
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(30), closing).await;
+    assert!(closed.is_ok(), "{} connections are open", open());
 }
 
 #[tokio::test]

@@ -265,7 +265,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// # Panics
 /// When it does not hold after a long while.
 #[track_caller]
-pub(crate) fn until(what: &str, holds: impl AsyncFn() -> bool) -> impl Future<Output = ()> {
+pub(crate) fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let waiting = async {
