@@ -92,7 +92,9 @@ pub(crate) async fn idempotent(api: &Api, owner: Owner, request: Request, next: 
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
     let body = body.map_err(|_| ApiError::PayloadTooLarge(BODY_BYTES_MAX))?;
     let key_hash = hash(&[key.as_bytes()]);
-    let request_hash = hash(&[parts.uri.path().as_bytes(), &body]);
+    // A body that is left out is an empty object.
+    let meant: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    let request_hash = hash(&[parts.uri.path().as_bytes(), meant]);
     let store = &api.services.store;
     let claim = hex::encode(random::bytes::<16>());
     let origin = match store.claim_response(&owner.name, &key_hash, &request_hash, &claim, now).await? {

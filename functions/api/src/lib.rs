@@ -16,7 +16,6 @@ mod error;
 mod event_types;
 mod events;
 mod guard;
-mod health;
 mod idempotent;
 mod insights;
 mod limits;
@@ -28,6 +27,7 @@ mod request_id;
 mod respond;
 mod routes;
 mod secrets;
+mod service_health;
 mod sort;
 mod tenants;
 mod test_calls;
@@ -43,7 +43,7 @@ use shared::services::Services;
 use auth::KeyCache;
 use error::ApiError;
 use event_types::CatalogueCache;
-use health::HealthCache;
+use service_health::HealthCache;
 
 /// What every handler is given. Cheap to clone.
 #[derive(Clone)]

@@ -19,8 +19,8 @@ use crate::limits::RateClass::{self, DeliveryQueries, Events, Reads, Writes};
 use crate::openapi::Operation;
 use crate::openapi::{deliveries as delivery_docs, endpoints as endpoint_docs, events as event_docs, operator as docs};
 use crate::{
-    Api, api_keys, deliveries, endpoints, event_types, events, health, insights, openapi, portal_sessions, replays,
-    secrets, tenants, test_calls,
+    Api, api_keys, deliveries, endpoints, event_types, events, insights, openapi, portal_sessions, replays, secrets,
+    service_health, tenants, test_calls,
 };
 
 use Idempotency::{ByEvent, ByResponse, Natural};
@@ -48,7 +48,7 @@ const DELETE: Method = Method::DELETE;
 #[rustfmt::skip]
 pub(crate) fn all() -> Vec<Route> {
     vec![
-        public(GET, "/v1/health", health::show, docs::health),
+        public(GET, "/v1/health", service_health::show, docs::health),
         public(GET, "/v1/openapi.json", openapi::show, docs::document),
 
         root(POST, "/v1/tenants", ByResponse, tenants::create, docs::create_tenant),

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::lock;
+use tokio::sync::Mutex;
 
 /// How long an answer counts.
 const CHECKED_EVERY: Duration = Duration::from_secs(1);
@@ -18,6 +17,7 @@ const PROBE_FILE: &str = "probe";
 #[derive(Debug)]
 pub(super) struct Disk {
     directory: Option<PathBuf>,
+    /// Held while it is found out, so that only one does at a time.
     checked: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -29,8 +29,8 @@ impl Disk {
     /// Whether there is room; always, where nothing is kept.
     pub(super) async fn has_room(&self) -> bool {
         let Some(directory) = self.directory.clone() else { return true };
-        let checked = *lock(&self.checked);
-        if let Some((at, has_room)) = checked
+        let mut checked = self.checked.lock().await;
+        if let Some((at, has_room)) = *checked
             && at.elapsed() < CHECKED_EVERY
         {
             return has_room;
@@ -42,7 +42,7 @@ impl Disk {
         {
             tracing::error!(%error, "the data directory cannot be written; everything is refused until it can");
         }
-        *lock(&self.checked) = Some((Instant::now(), probed.is_ok()));
+        *checked = Some((Instant::now(), probed.is_ok()));
         probed.is_ok()
     }
 }

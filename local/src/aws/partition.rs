@@ -29,7 +29,7 @@ pub(super) enum Left {
     Statements(Vec<bool>),
 }
 
-/// Takes out of a DynamoDB request what touches one of `partitions`, which are texts within keys.
+/// Takes out of a DynamoDB request what touches one of `partitions`, which are texts within keys, or within the parameters of a statement.
 pub(super) fn throttle(operation: &str, body: &[u8], partitions: &[String]) -> Throttled {
     let is_hit = |text: &str| partitions.iter().any(|partition| text.contains(partition.as_str()));
     if partitions.is_empty() || !std::str::from_utf8(body).is_ok_and(is_hit) {
@@ -83,7 +83,14 @@ impl Left {
         let Ok(mut answer) = serde_json::from_slice::<Json>(body) else { return Bytes::copy_from_slice(body) };
         match self {
             Self::Keys(keys) => {
-                answer["UnprocessedKeys"] = Json::Object(keys);
+                let unprocessed = answer["UnprocessedKeys"].as_object_mut().map(std::mem::take).unwrap_or_default();
+                let mut all = keys;
+                for (table, left) in unprocessed {
+                    let left = left["Keys"].as_array().cloned().unwrap_or_default();
+                    let entry = all.entry(table).or_insert_with(|| json!({ "Keys": [] }));
+                    entry["Keys"].as_array_mut().into_iter().for_each(|keys| keys.extend(left.iter().cloned()));
+                }
+                answer["UnprocessedKeys"] = Json::Object(all);
             }
             Self::Statements(hit) => {
                 let done = answer["Responses"].as_array_mut().map(std::mem::take).unwrap_or_default();

@@ -132,7 +132,7 @@ async fn requests_beyond_the_limit_are_refused_until_the_minute_is_over_and_othe
         (&"60".parse().unwrap(), &"60".parse().unwrap())
     );
     refused.expect_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED");
-    let endpoint = world.endpoint_of(&client, "/a", json!({})).await;
+    let endpoint = world.endpoint_of(&client, "/a", json!({ "uid": "stats" })).await;
     let log = format!("/v1/endpoints/{endpoint}/deliveries");
     client.get(&log).await.expect(200);
     client.get(&log).await.expect_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED");
@@ -142,6 +142,9 @@ async fn requests_beyond_the_limit_are_refused_until_the_minute_is_over_and_othe
     world.advance_seconds(60);
     client.get("/v1/endpoints").await.expect(200);
     client.get(&log).await.expect(200);
+    // What an endpoint is called has nothing to do with it.
+    client.get("/v1/endpoints/stats").await.expect(200);
+    client.get("/v1/endpoints/stats/stats").await.expect_error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED");
 }
 
 #[tokio::test]

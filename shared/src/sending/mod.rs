@@ -17,11 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
-use http::{HeaderValue, Method};
+use http::header::{ACCEPT, CONNECTION, USER_AGENT};
+use http::{HeaderValue, Method, Version};
 use reqwest::{Client, Request, Response};
 use rustls::RootCertStore;
 
+use crate::cache::{Cache, Dated};
 use crate::clock::{Clock, Moment};
 use crate::domain::address::AddressPolicy;
 use crate::domain::attempt::{self, Failure, Outcome, RESPONSE_KEPT_BYTES_MAX, SendResult, printable_body};
@@ -48,6 +49,11 @@ const CONNECTIONS_IDLE_MAX: usize = 64;
 /// One that ends later is taken for the receiver's answer to the request.
 const CLOSED_BEFORE_MILLISECONDS: u64 = 1_000;
 
+/// For how long a receiver is taken to close its connections, in seconds.
+const CLOSING_SECONDS: i64 = 600;
+/// How many such receivers are remembered; over that it begins anew.
+const CLOSING_MAX: usize = 1_000;
+
 /// What every request says of its sender.
 pub const PRODUCT: &str = concat!("Outhook/", env!("CARGO_PKG_VERSION"));
 
@@ -58,6 +64,8 @@ pub struct Sender {
     pool: Pool,
     /// Makes a new connection for every request.
     fresh: Client,
+    /// Receivers that close every connection, by scheme, host and port: theirs are not worth a place among those that are kept.
+    closing: Cache<String, Dated<()>>,
     policy: Arc<AddressPolicy>,
     /// Measures the time limits.
     clock: Clock,
@@ -111,7 +119,7 @@ impl Sender {
         };
         let fresh = client(0).build()?;
         let pool = Pool::new(connections_max, move || client(CONNECTIONS_IDLE_MAX))?;
-        Ok(Self { pool, fresh, policy, clock })
+        Ok(Self { pool, fresh, closing: Cache::new(CLOSING_MAX), policy, clock })
     }
 
     /// Sends one request and says what came of it. A receiver's failure is a result, never an error.
@@ -128,11 +136,17 @@ impl Sender {
         let left = || limit.saturating_sub(self.clock.moment().since(begun));
         let again = outgoing.try_clone();
         let body = || request.body.clone();
-        let response = match (self.answer_head(&self.pool.client(), outgoing, body(), left()).await, again) {
+        let receiver = outgoing.url().origin().ascii_serialization();
+        let is_closing = self.closing.fresh(&receiver, self.clock.now(), CLOSING_SECONDS).is_some();
+        let client = if is_closing { self.fresh.clone() } else { self.pool.client() };
+        let response = match (self.answer_head(&client, outgoing, body(), left()).await, again) {
             (Err(NoAnswer::ClosedBefore(_)), Some(again)) => self.answer_head(&self.fresh, again, body(), left()).await,
             (first, _) => first,
         };
         let response = response.map_err(|reason| reason.failure(&request))?;
+        if !is_closing && closes(&response) {
+            self.closing.put_now(receiver, (), self.clock.now());
+        }
         let status = response.status().as_u16();
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -198,4 +212,11 @@ impl Sender {
         let _ = self.clock.timeout(within, reading).await;
         printable_body(&kept)
     }
+}
+
+/// Whether a receiver closes the connection after this answer (RFC 9112 9.3).
+fn closes(response: &Response) -> bool {
+    let says_close =
+        |value: &HeaderValue| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("close"));
+    response.version() < Version::HTTP_11 || response.headers().get_all(CONNECTION).iter().any(says_close)
 }

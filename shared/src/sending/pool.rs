@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use reqwest::{Client, ClientBuilder};
 use tower::{Layer, Service};
 
@@ -73,7 +74,7 @@ impl Pool {
     }
 }
 
-/// Counts the connections that are begun to be made.
+/// Counts the connections that are made.
 #[derive(Clone, Debug)]
 struct CountLayer(Arc<AtomicUsize>);
 
@@ -92,17 +93,24 @@ impl<S> Layer<S> for CountLayer {
     }
 }
 
-impl<S: Service<R>, R> Service<R> for Counting<S> {
+impl<S: Service<R>, R> Service<R> for Counting<S>
+where
+    S::Future: Send + 'static,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.connector.poll_ready(context)
     }
 
-    fn call(&mut self, to: R) -> S::Future {
-        self.made.fetch_add(1, Ordering::Relaxed);
-        self.connector.call(to)
+    fn call(&mut self, to: R) -> Self::Future {
+        let (connecting, made) = (self.connector.call(to), Arc::clone(&self.made));
+        Box::pin(async move {
+            let connection = connecting.await?;
+            made.fetch_add(1, Ordering::Relaxed);
+            Ok(connection)
+        })
     }
 }

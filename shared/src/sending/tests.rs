@@ -138,6 +138,30 @@ async fn connections_that_are_kept_have_a_bound_for_all_receivers_together() {
 }
 
 #[tokio::test]
+async fn receiver_that_closes_its_connections_costs_no_other_receiver_those_that_are_kept() {
+    let (kept, kept_seen) = receiver("127.0.0.1:0", usize::MAX).await;
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closes = closing.local_addr().unwrap().port();
+    let answering = tokio::spawn(async move {
+        let seen = Seen::default();
+        while let Ok((mut stream, _)) = closing.accept().await {
+            read_request(&mut stream, &seen).await;
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let sender = bounded(&[&["127.0.0.1"]], super::tls::public_roots(), 3);
+    for _ in 0..5 {
+        send(&sender, format!("http://hooks.example:{}/", kept.port())).await.unwrap();
+        for _ in 0..3 {
+            send(&sender, format!("http://hooks.example:{closes}/")).await.unwrap();
+        }
+    }
+    assert_eq!(kept_seen.connections.load(Ordering::SeqCst), 1);
+    answering.abort();
+}
+
+#[tokio::test]
 async fn bad_address_among_good_ones_is_never_dialled() {
     let (good, good_seen) = receiver("127.0.0.1:0", usize::MAX).await;
     let (_, bad_seen) = receiver(&format!("127.0.0.2:{}", good.port()), usize::MAX).await;

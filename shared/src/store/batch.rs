@@ -4,6 +4,7 @@
 //! costs what single writes cost, and each statement has its own condition and its own result.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
@@ -20,8 +21,8 @@ const STATEMENTS_MAX: usize = 25;
 /// The most keys of one call (DynamoDB, `BatchGetItem`).
 const KEYS_MAX: usize = 100;
 const GET_MANY: &str = "dynamodb:BatchGetItem";
-/// How often what a batch left undone is asked for again.
-const TRIES_MAX: u32 = 5;
+/// How often what a batch left undone is asked for.
+pub const TRIES_MAX: u32 = 5;
 /// The wait before the first of those tries; doubles with each.
 const TRY_AGAIN_MILLISECONDS: u64 = 25;
 /// The largest batch of writes, in bytes of items as DynamoDB counts them, roughly.
@@ -67,6 +68,28 @@ pub enum Recorded {
     Failed(AwsError),
 }
 
+/// What came of one try of a write.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// What became of it.
+    pub recorded: Recorded,
+    /// Whether DynamoDB refused it for now: then it is worth another try.
+    pub is_throttled: bool,
+}
+
+impl Tried {
+    fn failed(error: Option<AwsError>) -> Self {
+        let error = error.unwrap_or_else(|| AwsError::gave_up("dynamodb:BatchExecuteStatement"));
+        Self { recorded: Recorded::Failed(error), is_throttled: false }
+    }
+
+    fn of(response: &BatchStatementResponse) -> Self {
+        let recorded = outcome(response);
+        let is_throttled = matches!(&recorded, Recorded::Failed(error) if error.retryable);
+        Self { recorded, is_throttled }
+    }
+}
+
 impl Store {
     /// Carries out conditional writes, 25 a call. The results stand in the order of the writes; each is its own.
     ///
@@ -84,42 +107,61 @@ impl Store {
         results
     }
 
+    /// Carries out conditional writes with one try. The results stand in the order of the writes, of which there are at most 25 (DynamoDB, `BatchExecuteStatement`).
+    ///
+    /// Repeating is safe: what was written is then refused.
+    pub async fn record_once(&self, writes: &[Arc<Write>]) -> Vec<Tried> {
+        let statements: Vec<_> = writes.iter().map(|write| self.statement(write)).collect();
+        let sizes: Vec<_> = writes.iter().map(|write| approximate_bytes(write)).collect();
+        let mut results = Vec::with_capacity(writes.len());
+        let mut start = 0;
+        while start < statements.len() {
+            let end = chunk_end(&sizes, start);
+            results.extend(self.execute_once(&statements[start..end]).await);
+            start = end;
+        }
+        results
+    }
+
     async fn execute(&self, statements: &[Result<BatchStatementRequest, AwsError>]) -> Vec<Recorded> {
-        let mut results: Vec<Option<Recorded>> =
-            statements.iter().map(|s| s.as_ref().err().map(|error| Recorded::Failed(error.clone()))).collect();
-        for attempt in 0..TRIES_MAX {
-            let open: Vec<usize> = (0..results.len()).filter(|i| is_open(results[*i].as_ref())).collect();
-            if open.is_empty() {
+        let mut tried = self.execute_once(statements).await;
+        for attempt in 1..TRIES_MAX {
+            let throttled: Vec<_> = (0..tried.len()).filter(|place| tried[*place].is_throttled).collect();
+            if throttled.is_empty() {
                 break;
             }
-            if attempt > 0 {
-                back_off(attempt).await;
-            }
-            let batch = open.iter().filter_map(|i| statements[*i].as_ref().ok().cloned()).collect();
-            let answer = self
-                .client
-                .batch_execute_statement()
-                .set_statements(Some(batch))
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                .send()
-                .await;
-            match answer {
-                Ok(answer) => {
-                    for (index, response) in open.into_iter().zip(answer.responses.unwrap_or_default()) {
-                        results[index] = Some(outcome(&response));
-                    }
-                }
-                Err(error) => {
-                    let error = AwsError::from_sdk("dynamodb:BatchExecuteStatement", &error);
-                    for index in open {
-                        results[index] = Some(Recorded::Failed(error.clone()));
-                    }
-                    break;
-                }
+            back_off(attempt).await;
+            let again: Vec<_> = throttled.iter().map(|place| statements[*place].clone()).collect();
+            for (place, result) in throttled.into_iter().zip(self.execute_once(&again).await) {
+                tried[place] = result;
             }
         }
-        let unanswered = || Recorded::Failed(AwsError::gave_up("dynamodb:BatchExecuteStatement"));
-        results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
+        tried.into_iter().map(|tried| tried.recorded).collect()
+    }
+
+    async fn execute_once(&self, statements: &[Result<BatchStatementRequest, AwsError>]) -> Vec<Tried> {
+        let batch: Vec<_> = statements.iter().filter_map(|statement| statement.as_ref().ok().cloned()).collect();
+        let answer = match batch.is_empty() {
+            true => return statements.iter().map(|statement| Tried::failed(statement.clone().err())).collect(),
+            false => {
+                let call = self.client.batch_execute_statement().set_statements(Some(batch));
+                call.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await
+            }
+        };
+        let mut responses = match answer {
+            Ok(answer) => answer.responses.unwrap_or_default().into_iter(),
+            Err(error) => {
+                // The client has tried again by itself.
+                let error = AwsError::from_sdk("dynamodb:BatchExecuteStatement", &error);
+                let failed = |statement: &Result<_, AwsError>| statement.clone().err().unwrap_or_else(|| error.clone());
+                return statements.iter().map(|statement| Tried::failed(Some(failed(statement)))).collect();
+            }
+        };
+        let result = |statement: &Result<_, AwsError>| match statement {
+            Ok(_) => responses.next().map_or_else(|| Tried::failed(None), |response| Tried::of(&response)),
+            Err(error) => Tried::failed(Some(error.clone())),
+        };
+        statements.iter().map(result).collect()
     }
 
     fn statement(&self, write: &Write) -> Result<BatchStatementRequest, AwsError> {
@@ -231,14 +273,6 @@ pub(super) fn key_of(item: &Item) -> Option<Key> {
     Some(Key { pk, sk })
 }
 
-fn is_open(result: Option<&Recorded>) -> bool {
-    match result {
-        None => true,
-        Some(Recorded::Failed(error)) => error.retryable,
-        Some(Recorded::Done | Recorded::Refused) => false,
-    }
-}
-
 fn outcome(response: &BatchStatementResponse) -> Recorded {
     let Some(error) = response.error() else { return Recorded::Done };
     match error.code() {
@@ -253,7 +287,8 @@ fn outcome(response: &BatchStatementResponse) -> Recorded {
     }
 }
 
-async fn back_off(attempt: u32) {
+/// Waits before the `attempt`th further try, counted from 1: longer each time.
+pub async fn back_off(attempt: u32) {
     let milliseconds = TRY_AGAIN_MILLISECONDS.saturating_mul(1 << attempt.min(6));
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }

@@ -33,7 +33,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use batch::{Condition, Recorded, Write};
+pub use batch::{Condition, Recorded, TRIES_MAX, Tried, Write, back_off};
 
 use crate::aws_error::AwsError;
 use keys::Key;

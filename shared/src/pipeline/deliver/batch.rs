@@ -22,7 +22,7 @@ use crate::queue::messages::RetryMessage;
 use crate::services::Services;
 use crate::store::deliveries::update_delivery;
 use crate::store::flows::{Failing, Touch};
-use crate::store::{Recorded, Write};
+use crate::store::{Recorded, TRIES_MAX, Tried, Write, back_off};
 
 /// How many first attempts of one batch are under way at once.
 const IN_FLIGHT_MAX: usize = 64;
@@ -40,7 +40,7 @@ const DELIVERY_KIB: usize = 32;
 /// How much time a batch keeps for its records after the last request, in seconds.
 pub(super) const RECORD_SECONDS: u64 = 5;
 
-pub(super) type Writes = Coalescer<Write, Recorded>;
+pub(super) type Writes = Coalescer<Arc<Write>, Tried>;
 pub(super) type Wakes = Coalescer<(RetryMessage, u32), Result<(), AwsError>>;
 
 /// The context of a batch. Clones share it.
@@ -53,6 +53,8 @@ pub(super) struct Batch {
     slots: Arc<Semaphore>,
     room: Arc<Semaphore>,
     begun: Moment,
+    /// When what it is about had been read.
+    read_at: Moment,
     /// When the batch has to be over.
     pub(super) deadline: Moment,
     touched: Arc<Mutex<HashMap<EndpointId, Arc<Mutex<Touched>>>>>,
@@ -97,6 +99,7 @@ impl Batch {
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             room: Arc::new(Semaphore::new(DRAINS_KIB_MAX as usize)),
             begun: services.clock.moment(),
+            read_at: services.clock.moment(),
             deadline,
             touched: Arc::default(),
         }
@@ -107,11 +110,17 @@ impl Batch {
         self.busy.begin()
     }
 
+    /// The same, where what it is about has been read by now.
+    pub(super) fn read(self) -> Self {
+        let read_at = self.services.clock.moment();
+        Self { read_at, ..self }
+    }
+
     /// How long a first attempt that begins now may wait for its answer, in seconds, of `seconds` for all of them: those that waited for a place have less.
     pub(super) fn seconds_left_of(&self, seconds: u32) -> u32 {
-        let waited = self.services.clock.moment().since(self.begun).as_millis().div_ceil(1_000);
+        let waited = self.services.clock.moment().since(self.read_at).as_millis().div_ceil(1_000);
         let waited = u32::try_from(waited).unwrap_or(seconds);
-        // What passed before the first could begin is reading.
+        // The first second is not counted: planning is part of it.
         seconds.saturating_sub(waited.saturating_sub(1)).max(1)
     }
 
@@ -137,10 +146,21 @@ impl Batch {
         self.services.clock.moment() + Duration::from_secs(u64::from(seconds) + RECORD_SECONDS) <= self.deadline
     }
 
-    /// Carries out a write, together with others.
+    /// Carries out a write, together with others. One that is throttled is tried again by itself, so that no other waits for it.
     pub(super) async fn write(&self, write: Write) -> Recorded {
-        let gone = || Recorded::Failed(AwsError::gave_up("dynamodb:BatchExecuteStatement"));
-        self.writes.ask(write).await.unwrap_or_else(gone)
+        let write = Arc::new(write);
+        let mut tries = 0;
+        loop {
+            let tried = self.writes.ask(Arc::clone(&write)).await;
+            let Some(Tried { recorded, is_throttled }) = tried else {
+                return Recorded::Failed(AwsError::gave_up("dynamodb:BatchExecuteStatement"));
+            };
+            tries += 1;
+            if !is_throttled || tries == TRIES_MAX {
+                return recorded;
+            }
+            back_off(tries).await;
+        }
     }
 
     /// Records a delivery as `after`. A write that was refused is read back: it may be this one, repeated by the AWS client because its answer got lost.

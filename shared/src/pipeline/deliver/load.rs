@@ -50,8 +50,8 @@ pub(super) async fn read_shared(services: &Services, intake: &Intake) -> Shared 
     }
 }
 
-/// The messages that wait for nothing more to be read, in one group; and those of each other tenant in one of their own.
-pub(super) fn groups(services: &Services, intake: Intake, shared: &Shared) -> Vec<Group> {
+/// The messages of tenants about which nothing more has to be read, in one group; and those of each other tenant in one of their own. Pure.
+pub(super) fn groups(intake: Intake, is_known: impl Fn(&Task) -> bool) -> Vec<Group> {
     let mut by_tenant: BTreeMap<TenantId, Group> = BTreeMap::new();
     for task in intake.tasks {
         by_tenant.entry(task.work.scope().tenant_id).or_default().tasks.push(task);
@@ -61,9 +61,8 @@ pub(super) fn groups(services: &Services, intake: Intake, shared: &Shared) -> Ve
     }
     let mut at_once = Group::default();
     let mut groups = Vec::new();
-    for (tenant, group) in by_tenant {
-        let is_known = |task: &Task| is_known(services, task, shared.tenants.get(&tenant), shared);
-        if group.keyed.is_empty() && group.tasks.iter().all(is_known) {
+    for group in by_tenant.into_values() {
+        if group.keyed.is_empty() && group.tasks.iter().all(&is_known) {
             at_once.tasks.extend(group.tasks);
         } else {
             groups.push(group);
@@ -74,7 +73,8 @@ pub(super) fn groups(services: &Services, intake: Intake, shared: &Shared) -> Ve
 }
 
 /// Whether a task can be decided on with what has been read.
-fn is_known(services: &Services, task: &Task, tenant: Option<&TenantItem>, shared: &Shared) -> bool {
+pub(super) fn is_known(services: &Services, task: &Task, shared: &Shared) -> bool {
+    let tenant = shared.tenants.get(&task.work.scope().tenant_id);
     let is_list_current = tenant.is_some_and(|tenant| services.directory.is_current(task.work.scope(), tenant));
     let is_new = matches!(task.work, Work::Event { check_existing: false, .. } | Work::Wake { .. });
     is_list_current && is_new && remembered(services, task).iter().all(|id| shared.asked.contains(id))
@@ -152,4 +152,46 @@ fn remembered(services: &Services, task: &Task) -> Vec<EndpointId> {
     let Some(endpoints) = services.directory.remembered(task.work.scope()) else { return Vec::new() };
     let matched = guarded(&task.message_id, || plan::endpoints_of(task, &Known::default(), Some(&endpoints)));
     matched.unwrap_or_default().iter().map(|endpoint| endpoint.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::intake::{self, Incoming, Lane};
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    /// A message of a tenant's event, with or without an idempotency key.
+    fn message(id: &str, tenant: u8, key: bool) -> Incoming {
+        let tenant = TenantId::from_parts(NOW, [tenant; 10]);
+        let key = if key { r#","idempotency_key":"k""# } else { "" };
+        let body = format!(r#"{{"tenant_id":"{tenant}","mode":"live","type":"a","data":{{}}{key}}}"#);
+        Incoming {
+            message_id: id.to_owned(),
+            body,
+            lane: Lane::Events,
+            sent_at: NOW,
+            receive_count: 1,
+            event_id: None,
+            request_id: None,
+            resend: false,
+        }
+    }
+
+    #[test]
+    fn each_tenant_about_which_something_has_to_be_read_goes_by_itself_and_all_others_go_together() {
+        let messages =
+            [("a", 1, false), ("b", 2, false), ("c", 3, false), ("d", 1, false), ("e", 4, true), ("f", 4, false)];
+        let messages = messages.map(|(id, tenant, key)| message(id, tenant, key));
+        let unknown = ["c"];
+        let groups = groups(intake::read(messages.into()), |task| !unknown.contains(&task.message_id.as_str()));
+        let seen: Vec<(Vec<&str>, usize)> = groups
+            .iter()
+            .map(|group| (group.tasks.iter().map(|task| task.message_id.as_str()).collect(), group.keyed.len()))
+            .collect();
+        // A tenant's messages stay together, so that two of them that stand for one event are seen as such.
+        assert_eq!(seen, [(vec!["c"], 0), (vec!["f"], 1), (vec!["a", "d", "b"], 0)]);
+    }
 }

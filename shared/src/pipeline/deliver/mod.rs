@@ -26,6 +26,7 @@ mod plan;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -40,7 +41,7 @@ use crate::queue::messages::RetryMessage;
 use crate::services::Services;
 use crate::store::events::insert_event;
 use crate::store::flows::{Lease, lease_flow, new_token};
-use crate::store::{Recorded, Write};
+use crate::store::{Recorded, Tried, Write};
 
 pub use intake::{Incoming, Lane};
 
@@ -66,7 +67,7 @@ pub async fn deliver(services: &Services, messages: Vec<Incoming>, deadline: Mom
     let mut intake = intake::read(messages);
     let (poison, mut failed) = (std::mem::take(&mut intake.poison), std::mem::take(&mut intake.failed));
     let shared = load::read_shared(services, &intake).await;
-    let groups = load::groups(services, intake, &shared);
+    let groups = load::groups(intake, |task| load::is_known(services, task, &shared));
     let (writes, asked_writes) = Coalescer::new();
     let (wakes, asked_wakes) = Coalescer::new();
     let busy = Busy::default();
@@ -100,13 +101,13 @@ async fn work_on(batch: Batch, group: Group, shared: &Shared) -> Vec<String> {
         }
     }
     let (known, unread) = load::load(&batch.services, &tasks, shared).await;
-    let ledger = carry_out(batch, &tasks, known, unread).await;
+    let ledger = carry_out(batch.read(), &tasks, known, unread).await;
     failed.extend(ledger.failed(tasks));
     failed
 }
 
-async fn record(services: Services, writes: Vec<Write>) -> Vec<Recorded> {
-    services.store.record(&writes).await
+async fn record(services: Services, writes: Vec<Arc<Write>>) -> Vec<Tried> {
+    services.store.record_once(&writes).await
 }
 
 async fn send(services: Services, wakes: Vec<(RetryMessage, u32)>) -> Vec<Result<(), AwsError>> {
@@ -197,7 +198,7 @@ async fn carry_out(batch: Batch, tasks: &[Task], known: Known, unread: BTreeSet<
             });
         }
     }
-    begin_drains(&batch, tasks, &known, &mut ledger, &mut working).await;
+    begin_drains(&batch, tasks, &known, &mut working);
     drop((known, batch));
     working.finish(&mut ledger).await;
     ledger
@@ -249,44 +250,32 @@ fn begin_deliveries(batch: &Batch, message: usize, plan: Plan, working: &mut Wor
     }
 }
 
-/// Takes the leases of the flows whose valid wakes have come, in one call, and begins to drain.
-async fn begin_drains(batch: &Batch, tasks: &[Task], known: &Known, ledger: &mut Ledger, working: &mut Working) {
+/// Begins to drain the backlogs whose valid wakes have come, each by taking its flow's lease.
+fn begin_drains(batch: &Batch, tasks: &[Task], known: &Known, working: &mut Working) {
     let now = batch.services.clock.now();
     let left = batch.deadline.since(batch.services.clock.moment()) + Duration::from_secs(LEASE_SPARE_SECONDS);
     let until = plus_seconds(now, i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
     let mut taken = BTreeSet::new();
-    let mut wanted = Vec::new();
     for (message, task) in tasks.iter().enumerate() {
         let Work::Wake { endpoint_id, token, .. } = &task.work else { continue };
         let Some(flow) = known.flows.get(endpoint_id) else { continue };
         let is_valid = flow.token.as_deref() == Some(token) && !flow.is_leased(now);
         if is_valid && taken.insert(*endpoint_id) {
             let lease = Lease { id: new_token(), until };
-            wanted.push((message, flow.clone(), lease_flow(flow, token, &lease, now), lease));
-        }
-    }
-    let writes: Vec<_> = wanted.iter().map(|(_, _, write, _)| write.clone()).collect();
-    let store = &batch.services.store;
-    for ((message, flow, _, lease), recorded) in wanted.into_iter().zip(store.record(&writes).await) {
-        let taken = match recorded {
-            Recorded::Done => Ok(true),
-            // Somebody else has it, or it was taken here and the answer got lost.
-            Recorded::Refused => store.has_lease(flow.endpoint_id, &lease).await,
-            Recorded::Failed(error) => Err(error),
-        };
-        match taken {
-            Ok(true) => {
-                let batch = batch.clone();
-                working.begin(message, async move {
+            let write = lease_flow(flow, token, &lease, now);
+            let (batch, flow) = (batch.clone(), flow.clone());
+            working.begin(message, async move {
+                let is_taken = match batch.write(write).await {
+                    Recorded::Done => true,
+                    // Somebody else has it, or it was taken here and the answer got lost.
+                    Recorded::Refused => batch.services.store.has_lease(flow.endpoint_id, &lease).await?,
+                    Recorded::Failed(error) => return Err(error),
+                };
+                if is_taken {
                     drain::drain(batch, flow, lease).await;
-                    Ok(())
-                });
-            }
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(%error, endpoint_id = %flow.endpoint_id, "a backlog could not be taken; its wake comes again");
-                ledger.failed[message] = true;
-            }
+                }
+                Ok(())
+            });
         }
     }
 }
