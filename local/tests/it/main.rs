@@ -24,6 +24,7 @@ mod ingestion;
 mod keys;
 mod kills;
 mod lanes;
+mod limits;
 mod logs;
 mod main_job;
 mod metrics;

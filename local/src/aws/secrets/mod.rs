@@ -1,6 +1,6 @@
 //! Secrets Manager: the stand-in's state and its operations.
 //!
-//! Covered: making, reading, changing, deleting and restoring secrets, their versions and stages, tags, lists, batches,
+//! Covered: making, reading, changing, deleting secrets, their versions and stages, tags, lists, batches,
 //! random passwords. Not covered and refused: rotation, replication, resource policies. A key is accepted and encrypts
 //! nothing.
 
@@ -78,14 +78,10 @@ impl Secrets {
             "ListSecrets" => self.change(body, list::list).await,
             "CreateSecret" => self.change(body, write::create).await,
             "PutSecretValue" => self.change(body, write::put).await,
-            "UpdateSecret" => self.change(body, write::update).await,
             "UpdateSecretVersionStage" => {
                 self.change(body, |change, request| write::move_stage(change, &request)).await
             }
             "DeleteSecret" => self.change(body, write::delete).await,
-            "RestoreSecret" => self.change(body, |change, request| write::restore(change, &request)).await,
-            "TagResource" => self.change_quietly(body, write::tag).await,
-            "UntagResource" => self.change_quietly(body, |change, request| write::untag(change, &request)).await,
             "GetRandomPassword" => {
                 protocol::success(Service::SecretsManager, &password::random(&protocol::parse(body)?)?)
             }
@@ -110,15 +106,6 @@ impl Secrets {
         };
         written.wait().await.map_err(|error| AwsError::internal(Service::SecretsManager, error.to_string()))?;
         protocol::success(Service::SecretsManager, &output?)
-    }
-
-    /// An operation that gives nothing back.
-    async fn change_quietly<I: for<'de> Deserialize<'de>>(
-        &self,
-        body: &[u8],
-        act: impl FnOnce(&mut Change<'_>, I) -> Result<(), AwsError>,
-    ) -> Result<Answer, AwsError> {
-        self.change(body, act).await.map(|_| protocol::empty(Service::SecretsManager))
     }
 }
 

@@ -45,16 +45,6 @@ pub(super) struct Put {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Update {
-    secret_id: String,
-    description: Option<String>,
-    kms_key_id: Option<String>,
-    #[serde(flatten)]
-    value: NewValue,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 pub(super) struct MoveStage {
     secret_id: String,
     version_stage: String,
@@ -69,26 +59,6 @@ pub(super) struct Delete {
     recovery_window_in_days: Option<i64>,
     #[serde(default)]
     force_delete_without_recovery: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct OfSecret {
-    secret_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct AddTags {
-    secret_id: String,
-    tags: Vec<Tag>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct RemoveTags {
-    secret_id: String,
-    tag_keys: Vec<String>,
 }
 
 /// What all these operations answer, with more or less of it.
@@ -168,24 +138,6 @@ pub(super) fn put(change: &mut Change<'_>, request: Put) -> Result<Written, AwsE
     Ok(answer)
 }
 
-pub(super) fn update(change: &mut Change<'_>, request: Update) -> Result<Written, AwsError> {
-    let now = change.now;
-    let mut secret = change.find_usable(&request.secret_id)?.clone();
-    check_description(request.description.as_deref())?;
-    let mut version = None;
-    if let Some(value) = request.value.value()? {
-        let version_id = request.value.version_id()?;
-        secret.add_version(&version_id, value, &[CURRENT.to_owned()], now)?;
-        version = Some(version_id);
-    }
-    secret.description = request.description.or(secret.description);
-    secret.kms_key_id = request.kms_key_id.or(secret.kms_key_id);
-    secret.changed_at = now;
-    let answer = written(&secret, version);
-    change.save(secret);
-    Ok(answer)
-}
-
 pub(super) fn move_stage(change: &mut Change<'_>, request: &MoveStage) -> Result<Written, AwsError> {
     let mut secret = change.find_usable(&request.secret_id)?.clone();
     let stage = request.version_stage.as_str();
@@ -259,30 +211,6 @@ pub(super) fn delete(change: &mut Change<'_>, request: Delete) -> Result<Written
     let answer = Written { deletion_date: Some(date(deleted_at)), ..written(&secret, None) };
     change.save(secret);
     Ok(answer)
-}
-
-pub(super) fn restore(change: &mut Change<'_>, request: &OfSecret) -> Result<Written, AwsError> {
-    let mut secret = change.find(&request.secret_id)?.clone();
-    secret.deleted_at = None;
-    let answer = written(&secret, None);
-    change.save(secret);
-    Ok(answer)
-}
-
-pub(super) fn tag(change: &mut Change<'_>, request: AddTags) -> Result<(), AwsError> {
-    let mut secret = change.find_usable(&request.secret_id)?.clone();
-    secret.add_tags(request.tags)?;
-    secret.changed_at = change.now;
-    change.save(secret);
-    Ok(())
-}
-
-pub(super) fn untag(change: &mut Change<'_>, request: &RemoveTags) -> Result<(), AwsError> {
-    let mut secret = change.find_usable(&request.secret_id)?.clone();
-    secret.tags.retain(|key, _| !request.tag_keys.contains(key));
-    secret.changed_at = change.now;
-    change.save(secret);
-    Ok(())
 }
 
 fn written(secret: &Secret, version_id: Option<String>) -> Written {

@@ -1,6 +1,6 @@
 //! SQS, standard queues: the stand-in's state and its operations.
 //!
-//! Covered: everything about queues, their attributes and tags, sending, receiving with long polls, deleting, changing
+//! Covered: everything about queues, their attributes, sending, receiving with long polls, deleting, changing
 //! visibility, batches, redrive and moving back. Not covered and refused: FIFO queues, permissions, the older query
 //! protocol. A queue is found by the name at the end of its URL; host and port do not matter, so that data outlives a port.
 //!
@@ -141,15 +141,8 @@ impl Sqs {
             "SetQueueAttributes" => self.change_quietly(body, queues::set_attributes).await,
             "DeleteQueue" => self.change_quietly(body, |change, request| queues::delete(change, &request)).await,
             "PurgeQueue" => self.change_quietly(body, |change, request| queues::purge(change, &request)).await,
-            "TagQueue" => self.change_quietly(body, queues::tag).await,
-            "UntagQueue" => self.change_quietly(body, |change, request| queues::untag(change, &request)).await,
-            "ListQueueTags" => self.change(body, |change, request| queues::tags(change, &request)).await,
-            "ListDeadLetterSourceQueues" => {
-                self.change(body, |change, request| queues::dead_letter_sources(change, &request, self)).await
-            }
             "StartMessageMoveTask" => self.change(body, redrive::start).await,
             "ListMessageMoveTasks" => self.change(body, |change, request| redrive::list(change, &request)).await,
-            "CancelMessageMoveTask" => Err(redrive::cancel(&protocol::parse(body)?)),
             _ => Err(AwsError::unknown_operation(&format!("AmazonSQS.{operation}"))),
         }
     }

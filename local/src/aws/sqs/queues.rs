@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attributes::{self, Settings};
 use super::queue::{Queue, QueueRecord};
-use super::{Change, OfQueue, Sqs, arn_of, errors, name_of_arn, name_of_url, redrive};
+use super::{Change, OfQueue, Sqs, arn_of, errors, name_of_arn, name_of_url};
 use crate::aws::protocol::AwsError;
 
 /// The longest name of a queue. Source: `CreateQueue`.
@@ -62,12 +62,6 @@ pub(super) struct Listed {
     next_token: Option<Arc<str>>,
 }
 
-#[derive(Serialize)]
-pub(super) struct Sources {
-    #[serde(rename = "queueUrls")]
-    queue_urls: Vec<String>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct GetAttributes {
@@ -89,27 +83,6 @@ pub(super) struct SetAttributes {
     queue_url: String,
     #[serde(deserialize_with = "attributes::deserialize")]
     attributes: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Tag {
-    queue_url: String,
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Untag {
-    queue_url: String,
-    tag_keys: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Tags {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tags: BTreeMap<String, String>,
 }
 
 /// The same queue again is no error; one with other attributes is.
@@ -229,34 +202,6 @@ pub(super) fn purge(change: &mut Change<'_>, request: &OfQueue) -> Result<(), Aw
     queue.purged_at = Some(now);
     queue.clear(changes);
     Ok(())
-}
-
-pub(super) fn tag(change: &mut Change<'_>, request: Tag) -> Result<(), AwsError> {
-    let (queue, changes) = change.queue_and_changes(name_of_url(&request.queue_url))?;
-    let mut tags = queue.record.tags.clone();
-    tags.extend(request.tags);
-    check_tags(&tags)?;
-    queue.record.tags = tags;
-    queue.save(changes);
-    Ok(())
-}
-
-pub(super) fn untag(change: &mut Change<'_>, request: &Untag) -> Result<(), AwsError> {
-    let (queue, changes) = change.queue_and_changes(name_of_url(&request.queue_url))?;
-    queue.record.tags.retain(|key, _| !request.tag_keys.contains(key));
-    queue.save(changes);
-    Ok(())
-}
-
-pub(super) fn tags(change: &mut Change<'_>, request: &OfQueue) -> Result<Tags, AwsError> {
-    Ok(Tags { tags: change.queue(name_of_url(&request.queue_url))?.record.tags.clone() })
-}
-
-pub(super) fn dead_letter_sources(change: &mut Change<'_>, request: &OfQueue, sqs: &Sqs) -> Result<Sources, AwsError> {
-    let name = name_of_url(&request.queue_url);
-    change.queue(name)?;
-    let names = redrive::sources_of(change, name);
-    Ok(Sources { queue_urls: names.iter().map(|name| sqs.url_of(name)).collect() })
 }
 
 fn check_name(name: &str) -> Result<(), AwsError> {

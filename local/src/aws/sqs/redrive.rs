@@ -65,12 +65,6 @@ pub(super) struct Listed {
     results: Vec<MoveTask>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Cancel {
-    task_handle: String,
-}
-
 /// Moves all visible messages of a dead-letter queue: to the destination, or each to the queue it came from. They are
 /// new messages there, with new ids and receive counts, as on AWS; those whose queue is gone stay.
 pub(super) fn start(change: &mut Change<'_>, request: Start) -> Result<Started, AwsError> {
@@ -120,13 +114,8 @@ pub(super) fn list(change: &mut Change<'_>, request: &List) -> Result<Listed, Aw
     Ok(Listed { results: tasks.iter().take(count).cloned().collect() })
 }
 
-/// There is never a running task to cancel.
-pub(super) fn cancel(request: &Cancel) -> AwsError {
-    errors::resource_not_found(format!("Task does not exist or is not running: {}", request.task_handle))
-}
-
 /// The names of the queues whose dead-letter queue this is.
-pub(super) fn sources_of(change: &Change<'_>, name: &str) -> Vec<Arc<str>> {
+fn sources_of(change: &Change<'_>, name: &str) -> Vec<Arc<str>> {
     let arn = arn_of(name);
     let queues = change.state.queues.values();
     let sources = queues
