@@ -25,18 +25,27 @@ const LIST_BYTES: usize = 1_024;
 
 /// The endpoints of one tenant in one mode, by id.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints(Arc<Vec<Arc<Endpoint>>>);
+pub struct Endpoints {
+    all: Arc<Vec<Arc<Endpoint>>>,
+    lacks_some: bool,
+}
 
 impl Endpoints {
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one of this id.
     #[must_use]
     pub fn get(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
-        self.0.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.0[index])
+        self.all.binary_search_by_key(&id, |endpoint| endpoint.id).ok().map(|index| &self.all[index])
+    }
+
+    /// Whether there are others that cannot be read. What is for them has to come again.
+    #[must_use]
+    pub fn lacks_some(&self) -> bool {
+        self.lacks_some
     }
 }
 
@@ -44,7 +53,7 @@ impl FromIterator<Endpoint> for Endpoints {
     fn from_iter<I: IntoIterator<Item = Endpoint>>(endpoints: I) -> Self {
         let mut all: Vec<_> = endpoints.into_iter().map(Arc::new).collect();
         all.sort_by_key(|endpoint| endpoint.id);
-        Self(Arc::new(all))
+        Self { all: Arc::new(all), lacks_some: false }
     }
 }
 
@@ -130,9 +139,14 @@ impl Directory {
             return Ok(list.endpoints);
         }
         // Read after the version: the list is at least as new. A newer one under an old version is only read once more.
-        let all = self.store.all_endpoints(scope).await?;
+        let (all, unreadable) = self.store.readable_endpoints(scope).await?;
         let bytes = LIST_BYTES + all.iter().map(bytes_of).sum::<usize>();
-        let endpoints: Endpoints = all.into_iter().collect();
+        let mut endpoints: Endpoints = all.into_iter().collect();
+        if unreadable > 0 {
+            endpoints.lacks_some = true;
+            // Not remembered: when the item is mended, nothing else says so.
+            return Ok(endpoints);
+        }
         self.lists.put_weighing(scope, List { version, endpoints: endpoints.clone() }, bytes);
         Ok(endpoints)
     }

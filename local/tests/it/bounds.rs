@@ -3,6 +3,8 @@
 use local::aws::{Fault, FaultRule, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::domain::tenant::{Mode, Scope};
+use shared::store::keys;
 
 use crate::world::{Answer, Client, Reply, World};
 
@@ -89,6 +91,25 @@ async fn what_cannot_be_read_for_one_tenant_holds_up_no_other_in_its_batch() {
     assert_eq!(world.receiver.got("/mine").len(), 0);
     assert!((0..4).all(|n| world.receiver.got(&format!("/other/{n}")).len() == 1));
     assert_eq!((world.queued().await, world.dead_letters().await), (1, vec![]));
+}
+
+#[tokio::test]
+async fn endpoint_that_cannot_be_read_costs_the_others_of_its_tenant_nothing() {
+    let world = World::start().await;
+    world.endpoint("/good", json!({})).await;
+    let bad = world.endpoint("/bad", json!({})).await;
+    let scope = Scope { tenant_id: world.demo.tenant_id, mode: Mode::Live };
+    world.spoil(&keys::endpoint(scope, bad.parse().unwrap()), "timeout_seconds").await;
+    world.send("a", json!({})).await;
+    assert_eq!(world.poll_once().await, 1);
+    assert_eq!((world.receiver.got("/good").len(), world.queued().await), (1, 1));
+    // Again and again, for the one that is left, until somebody is told.
+    for _ in 0..11 {
+        world.advance_seconds(360);
+        world.settle().await;
+    }
+    assert_eq!((world.receiver.got("/good").len(), world.receiver.got("/bad").len()), (1, 0));
+    assert_eq!((world.queued().await, world.dead_letters().await.len()), (0, 1));
 }
 
 #[tokio::test]

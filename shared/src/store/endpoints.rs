@@ -246,12 +246,31 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn all_endpoints(&self, scope: Scope) -> Result<Vec<Endpoint>, AwsError> {
+        match self.readable_endpoints(scope).await? {
+            (all, 0) => Ok(all),
+            _ => Err(AwsError::unreadable("dynamodb:Query", "an endpoint of the tenant cannot be read")),
+        }
+    }
+
+    /// Those endpoints of a tenant in one mode that can be read, oldest first, and how many there are beside them.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn readable_endpoints(&self, scope: Scope) -> Result<(Vec<Endpoint>, usize), AwsError> {
         let mut all = Vec::new();
+        let mut unreadable = 0;
         let mut start = None;
         for _ in 0..PAGES_MAX {
             let (items, next) = self.query_endpoints(scope, start, None).await?;
             for item in items {
-                all.push(from_item(item)?);
+                let key = item.get(keys::SK).and_then(|key| key.as_s().ok()).cloned();
+                match from_item(item) {
+                    Ok(endpoint) => all.push(endpoint),
+                    Err(error) => {
+                        tracing::error!(%error, tenant_id = %scope.tenant_id, key, "an endpoint cannot be read");
+                        unreadable += 1;
+                    }
+                }
                 // Thousands take a while on a small instance, and other tenants of the batch wait for the same thread.
                 if all.len().is_multiple_of(READ_AT_A_TIME) {
                     tokio::task::yield_now().await;
@@ -259,7 +278,7 @@ impl Store {
             }
             start = next;
             if start.is_none() {
-                return Ok(all);
+                return Ok((all, unreadable));
             }
         }
         Err(AwsError::unreadable("dynamodb:Query", "a tenant has more endpoints than fit"))

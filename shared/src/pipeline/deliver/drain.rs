@@ -180,6 +180,9 @@ impl Drain {
         };
         let endpoint = match endpoints.get(endpoint_id) {
             Some(endpoint) if endpoint.status == EndpointStatus::Active => Arc::clone(endpoint),
+            None if endpoints.lacks_some() => {
+                return Err(AwsError::unreadable("dynamodb:Query", "the endpoint cannot be read"));
+            }
             inactive => return Ok(Round::Inactive(inactive.cloned())),
         };
         self.timeout_seconds = endpoint.settings.timeout_seconds;

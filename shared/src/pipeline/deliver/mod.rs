@@ -35,6 +35,7 @@ use tracing::Instrument;
 
 use crate::aws_error::AwsError;
 use crate::clock::Moment;
+use crate::directory::Endpoints;
 use crate::domain::time::plus_seconds;
 use crate::pipeline::{replay, retention};
 use crate::queue::messages::RetryMessage;
@@ -191,6 +192,10 @@ async fn carry_out(batch: Batch, tasks: &[Task], known: Known, unread: BTreeSet<
         ledger.duplicates_of.extend(earlier.into_iter().map(|earlier| (message, earlier)));
         let begun = guarded(&task.message_id, || begin_deliveries(&batch, message, plan, &mut working));
         ledger.failed[message] |= begun.is_none();
+        if known.endpoints.get(&task.work.scope()).is_some_and(Endpoints::lacks_some) {
+            // The others get theirs now; what comes again is for those that could not be read.
+            ledger.failed[message] |= !matches!(task.work, Work::Wake { .. } | Work::Replay { .. });
+        }
         if let Work::Replay { scope, replay_id } = task.work {
             let batch = batch.clone();
             working.begin(message, async move {
