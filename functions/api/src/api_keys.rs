@@ -4,11 +4,12 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, NewApiKey, Permission};
 use shared::domain::id::{KeyId, TenantId};
 use shared::domain::tenant::{Mode, Scope};
-use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::domain::time::Time;
 use shared::pipeline::endpoints::Origin;
 use shared::random;
 use shared::store::api_keys::KeyAdded;
@@ -21,18 +22,19 @@ use crate::query::Params;
 use crate::respond;
 use crate::tenants::{NO_TENANT, find, tenant_id};
 
-#[derive(Serialize)]
-struct KeyView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Key")]
+pub(crate) struct KeyView {
     id: KeyId,
     tenant_id: TenantId,
     mode: Mode,
     name: String,
     permissions: Vec<Permission>,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339_option")]
-    expires_at: Option<Timestamp>,
+    created_at: Time,
+    expires_at: Option<Time>,
+    /// The key itself; only in the answer that makes it, the first time that answer is given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     key: Option<String>,
 }
 
@@ -44,8 +46,8 @@ impl KeyView {
             mode: key.scope.mode,
             name: key.name,
             permissions: key.permissions.into_iter().collect(),
-            created_at: key.created_at,
-            expires_at: key.valid_until,
+            created_at: key.created_at.into(),
+            expires_at: key.valid_until.map(Time),
             key: secret.map(|secret| secret.expose().to_owned()),
         }
     }

@@ -6,15 +6,17 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::domain::attempt::{Attempt, Outcome, Trigger};
-use shared::domain::delivery::{Delivery, DeliveryStatus, WaitingFor};
+use shared::domain::attempt::{Attempt, Outcome, RESPONSE_KEPT_BYTES_MAX, Trigger};
+use shared::domain::delivery::{ATTEMPTS_KEPT_MAX, Delivery, DeliveryStatus, WaitingFor};
 use shared::domain::endpoint::{Endpoint, EndpointStatus};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
 use shared::domain::payload;
-use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::domain::schema::AnyObject;
+use shared::domain::time::Time;
 use shared::domain::validation::Fields;
 use shared::pipeline::replay::retry;
 use shared::services::Services;
@@ -39,40 +41,49 @@ use crate::sort::Sort;
 const SORTED_MAX: usize = 1_500;
 const SORTED_RULE: &str = "other than created_at needs a narrower status, event_type, created_after or created_before: more than 1500 deliveries match";
 
-#[derive(Serialize)]
-struct RetriedView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RetriedDelivery")]
+pub(crate) struct RetriedView {
     endpoint_id: EndpointId,
     event_id: EventId,
 }
 
 /// A delivery as callers see it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
 pub(crate) struct DeliveryView {
     pub(crate) endpoint_id: EndpointId,
     event_id: EventId,
     event_type: EventType,
     status: DeliveryStatus,
+    #[schemars(extend("description" = format!("The oldest first; of more than {ATTEMPTS_KEPT_MAX} the oldest give way.")))]
     attempts: Vec<AttemptView>,
-    #[serde(with = "rfc3339_option")]
-    next_attempt_at: Option<Timestamp>,
+    /// While it is pending.
+    next_attempt_at: Option<Time>,
+    /// Why it is not attempted now; null as well when it is about to be.
     waiting_for: Option<WaitingFor>,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339")]
-    updated_at: Timestamp,
+    created_at: Time,
+    updated_at: Time,
+    /// What is sent; only where one delivery is read, or with `include=payload`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AnyObject")]
     payload: Option<Box<RawValue>>,
 }
 
-#[derive(Serialize)]
-struct AttemptView {
-    #[serde(with = "rfc3339")]
-    at: Timestamp,
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+pub(crate) struct AttemptView {
+    at: Time,
     trigger: Trigger,
+    #[schemars(extend("enum" = ["succeeded", "failed"]))]
     outcome: &'static str,
+    /// Null where there was no answer.
+    #[schemars(range(min = 100, max = 999))]
     status_code: Option<u16>,
+    /// The kind of failure first: `timeout: …`.
     error: Option<String>,
     duration_ms: u32,
+    #[schemars(extend("description" = format!("The first {RESPONSE_KEPT_BYTES_MAX} bytes, printable.")))]
     response_body: String,
 }
 
@@ -88,10 +99,10 @@ impl DeliveryView {
             event_type: delivery.event_type,
             status: delivery.status,
             attempts: delivery.attempts.into_iter().map(AttemptView::from).collect(),
-            next_attempt_at: delivery.next_attempt_at.map(|due| looked_at.map_or(due, |at| at.max(due))),
+            next_attempt_at: delivery.next_attempt_at.map(|due| Time(looked_at.map_or(due, |at| at.max(due)))),
             waiting_for,
-            created_at: delivery.created_at,
-            updated_at: delivery.updated_at,
+            created_at: delivery.created_at.into(),
+            updated_at: delivery.updated_at.into(),
             payload: None,
         }
     }
@@ -103,7 +114,7 @@ impl From<Attempt> for AttemptView {
         // The finer outcome leads the error, so that people and programs can tell a timeout from a refusal.
         let error = attempt.error.map(|error| format!("{}: {error}", attempt.outcome.as_str()));
         Self {
-            at: attempt.at,
+            at: attempt.at.into(),
             trigger: attempt.trigger,
             outcome,
             status_code: attempt.status_code,

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use futures::StreamExt;
-use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::health::{Health, HealthState};
 use shared::domain::id::EndpointId;
-use shared::domain::time::rfc3339_option;
+use shared::domain::time::Time;
 use shared::services::Services;
 use shared::store::flows::Flow;
 
@@ -19,29 +19,34 @@ pub(crate) const COUNTED_MAX: usize = 1_000;
 const IN_FLIGHT_MAX: usize = 10;
 
 /// How an endpoint is doing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub(crate) struct HealthView {
+    /// Hanging: it fails, and does not answer soon.
     state: HealthState,
-    #[serde(with = "rfc3339_option")]
-    failing_since: Option<Timestamp>,
+    /// When the first attempt failed that no success has followed.
+    failing_since: Option<Time>,
     waiting: WaitingView,
-    #[serde(with = "rfc3339_option")]
-    next_attempt_at: Option<Timestamp>,
+    /// When the next of them is sent.
+    next_attempt_at: Option<Time>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
 struct WaitingView {
+    /// Deliveries that wait for it; exact up to 1,000.
     count: CountView,
-    #[serde(with = "rfc3339_option")]
-    oldest_at: Option<Timestamp>,
+    /// When the first of them was accepted.
+    oldest_at: Option<Time>,
 }
 
 /// A number up to [`COUNTED_MAX`], and a text above.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 enum CountView {
-    Exact(usize),
-    More(&'static str),
+    Exact(#[schemars(range(max = COUNTED_MAX))] usize),
+    More(#[schemars(extend("const" = "1000+"))] &'static str),
 }
 
 impl Default for HealthView {
@@ -84,8 +89,8 @@ async fn view(services: &Services, flow: &Flow) -> Result<HealthView, ApiError> 
     let oldest_at = size.oldest.map(|event_id| event_id.created_at());
     Ok(HealthView {
         state: flow.health.state(),
-        failing_since: flow.health.failing_since,
-        waiting: WaitingView { count, oldest_at },
-        next_attempt_at: flow.next_at.filter(|_| size.count > 0),
+        failing_since: flow.health.failing_since.map(Time),
+        waiting: WaitingView { count, oldest_at: oldest_at.map(Time) },
+        next_attempt_at: flow.next_at.filter(|_| size.count > 0).map(Time),
     })
 }

@@ -3,63 +3,88 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
-use shared::domain::endpoint::{Authorization, Endpoint, EndpointStatus};
+use serde_json::Value;
+use shared::domain::endpoint::{Authorization, Endpoint, EndpointStatus, TIMEOUT_SECONDS_MAX};
 use shared::domain::event_type::EventTypePattern;
 use shared::domain::id::{EndpointId, KeyId};
 use shared::domain::payload::PayloadField;
 use shared::domain::retry::RetryPolicy;
 use shared::domain::signature::Signature;
-use shared::domain::time::{rfc3339, rfc3339_option};
+use shared::domain::time::Time;
 
 use crate::endpoint_health::HealthView;
 
 /// An endpoint as callers see it; with its secret where that is shown.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Endpoint")]
 pub(crate) struct EndpointView {
     id: EndpointId,
     uid: Option<String>,
+    #[schemars(extend("format" = "uri"))]
     url: String,
     name: Option<String>,
     description: Option<String>,
     event_types: Vec<EventTypePattern>,
     channels: Vec<String>,
     status: EndpointStatus,
+    /// Why Outhook gave it up.
     disabled_reason: Option<String>,
     authorization: Authorization,
     headers: BTreeMap<String, String>,
     signature: SignatureView,
     payload_fields: Vec<PayloadField>,
     retry: RetryPolicy,
+    #[schemars(range(min = 1, max = TIMEOUT_SECONDS_MAX))]
     timeout_seconds: u32,
     signing: SigningView,
     health: HealthView,
+    /// Counts changes; `ETag` and `If-Match` speak of it.
     version: u64,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
+    created_at: Time,
+    /// The key that made it.
     created_by: KeyId,
-    #[serde(with = "rfc3339")]
-    updated_at: Timestamp,
+    updated_at: Time,
+    /// The key that changed it last; null when Outhook did.
     updated_by: Option<KeyId>,
+    /// The signing secret; only in the answer that makes the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     secret: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SignatureView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline, transform = public_key_of_ed25519)]
+pub(crate) struct SignatureView {
     #[serde(flatten)]
     signature: Signature,
+    /// `whpk_…`, for the receiver of an `ed25519` signature.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     public_key: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SigningView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct SigningView {
+    /// Whether one secret signs or two.
+    #[schemars(extend("enum" = ["stable", "overlapping"]))]
     state: &'static str,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339_option")]
-    previous_expires_at: Option<Timestamp>,
+    /// When the newest secret was made.
+    created_at: Time,
+    /// Until when the previous one signs too.
+    previous_expires_at: Option<Time>,
+}
+
+/// In the schema: only the scheme that has a public key shows one.
+fn public_key_of_ed25519(schema: &mut Schema) {
+    schema.remove("type");
+    let public_key = schema.remove("properties").unwrap_or_default()["public_key"].take();
+    let schemes = schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();
+    for scheme in schemes.filter(|scheme| scheme["properties"]["scheme"]["const"] == "ed25519") {
+        scheme["properties"]["public_key"] = public_key.clone();
+    }
 }
 
 impl EndpointView {
@@ -84,14 +109,14 @@ impl EndpointView {
             timeout_seconds: settings.timeout_seconds,
             signing: SigningView {
                 state: if previous_expires_at.is_some() { "overlapping" } else { "stable" },
-                created_at: endpoint.signing.created_at,
-                previous_expires_at,
+                created_at: endpoint.signing.created_at.into(),
+                previous_expires_at: previous_expires_at.map(Time),
             },
             health,
             version: endpoint.version,
-            created_at: endpoint.created_at,
+            created_at: endpoint.created_at.into(),
             created_by: endpoint.created_by,
-            updated_at: endpoint.updated_at,
+            updated_at: endpoint.updated_at.into(),
             updated_by: endpoint.updated_by,
             secret,
         }

@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
@@ -58,6 +59,22 @@ impl ApiError {
         }
         self.body()
     }
+
+    /// Every code there is.
+    pub(crate) const CODES: [&str; 12] = [
+        "VALIDATION_ERROR",
+        "UNAUTHORIZED",
+        "FORBIDDEN",
+        "NOT_FOUND",
+        "METHOD_NOT_ALLOWED",
+        "CONFLICT",
+        "LIMIT_EXCEEDED",
+        "PAYLOAD_TOO_LARGE",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "RATE_LIMITED",
+        "INTERNAL_ERROR",
+        "UNAVAILABLE",
+    ];
 
     /// What callers are told.
     pub(crate) fn body(self) -> ErrorBody {
@@ -124,10 +141,15 @@ impl From<FieldErrors> for ApiError {
 }
 
 /// What the middleware needs to write the error body, which carries the request's id.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PartError")]
 pub(crate) struct ErrorBody {
+    /// For programs.
+    #[schemars(extend("enum" = ApiError::CODES))]
     code: &'static str,
+    /// For people.
     message: String,
+    /// Every field that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<FieldError>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::cache::{Cache, Dated};
@@ -13,7 +13,8 @@ use shared::domain::catalogue::{CatalogueEntry, DataChecker, Enforcement};
 use shared::domain::event::NewEvent;
 use shared::domain::event_type::EventType;
 use shared::domain::id::TenantId;
-use shared::domain::time::rfc3339;
+use shared::domain::schema::AnyObject;
+use shared::domain::time::Time;
 
 use crate::Api;
 use crate::auth::Caller;
@@ -48,17 +49,17 @@ pub(crate) fn catalogue_cache() -> CatalogueCache {
     Cache::new(ENTRIES_CACHED_MAX)
 }
 
-#[derive(Serialize)]
-struct EventTypeView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventType")]
+pub(crate) struct EventTypeView {
     name: EventType,
     description: Option<String>,
+    #[schemars(with = "Option<AnyObject>")]
     schema: Option<Box<RawValue>>,
     enforcement: Enforcement,
     archived: bool,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339")]
-    updated_at: Timestamp,
+    created_at: Time,
+    updated_at: Time,
 }
 
 impl From<CatalogueEntry> for EventTypeView {
@@ -69,8 +70,8 @@ impl From<CatalogueEntry> for EventTypeView {
             schema: entry.schema.and_then(|schema| RawValue::from_string(schema).ok()),
             enforcement: entry.enforcement,
             archived: entry.archived,
-            created_at: entry.created_at,
-            updated_at: entry.updated_at,
+            created_at: entry.created_at.into(),
+            updated_at: entry.updated_at.into(),
         }
     }
 }

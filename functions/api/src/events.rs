@@ -6,18 +6,19 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::aws_error::AwsError;
 use shared::domain::attempt::Attempt;
 use shared::domain::delivery::Delivery;
 use shared::domain::endpoint::EndpointStatus;
-use shared::domain::event::{EVENT_BYTES_MAX, NewEvent, check_endpoint_ids};
+use shared::domain::event::{ENDPOINT_IDS_MAX, EVENT_BYTES_MAX, NewEvent, check_endpoint_ids};
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, EventId};
 use shared::domain::matching::reaches;
-use shared::domain::time::rfc3339;
+use shared::domain::schema::AnyObject;
+use shared::domain::time::Time;
 use shared::domain::validation::Fields;
 use shared::pipeline::publish::{Published, claim_batch, publish, publish_batch};
 use shared::pipeline::replay::replay_event;
@@ -45,44 +46,51 @@ const BATCH_MARK: char = '\u{1}';
 /// The most events of one batch.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100;
 
-#[derive(Serialize)]
-struct AcceptedView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedEvent")]
+pub(crate) struct AcceptedView {
     id: EventId,
 }
 
-#[derive(Serialize)]
-struct ReplayedView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReplayedEvent")]
+pub(crate) struct ReplayedView {
     id: EventId,
+    /// How many are queued.
     deliveries: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-enum BatchResultView {
+#[schemars(rename = "BatchResult")]
+pub(crate) enum BatchResultView {
     Accepted { id: EventId },
     Refused { error: ErrorBody },
 }
 
-#[derive(Serialize)]
-struct EventView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
+pub(crate) struct EventView {
     id: EventId,
     #[serde(rename = "type")]
     event_type: EventType,
-    #[serde(with = "rfc3339")]
-    timestamp: Timestamp,
+    timestamp: Time,
+    #[schemars(with = "AnyObject")]
     data: Arc<RawValue>,
     channels: Vec<String>,
     endpoint_ids: Vec<EndpointId>,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
+    created_at: Time,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     deliveries: Option<DeliveriesView>,
 }
 
 /// Deliveries of one event, and where the next of them are.
-#[derive(Serialize)]
-struct DeliveriesView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct DeliveriesView {
+    /// Only where one event is read.
     deliveries: Vec<DeliveryView>,
+    /// Only where one event is read; null when these are all of its deliveries.
     deliveries_next_cursor: Option<String>,
 }
 
@@ -92,14 +100,31 @@ impl EventView {
         Self {
             id: event.id,
             event_type: event.event_type,
-            timestamp: event.timestamp,
+            timestamp: event.timestamp.into(),
             data: event.data,
             channels: event.channels,
             endpoint_ids: event.endpoint_ids,
-            created_at: event.id.created_at(),
+            created_at: event.id.created_at().into(),
             deliveries,
         }
     }
+}
+
+/// Many events.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct EventBatch {
+    #[schemars(with = "Vec<NewEvent>", length(min = 1, max = BATCH_EVENTS_MAX))]
+    events: Vec<Box<RawValue>>,
+}
+
+/// Which endpoints get an event again.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct EventReplay {
+    /// Only these; otherwise all that it reaches.
+    #[schemars(length(min = 1, max = ENDPOINT_IDS_MAX))]
+    endpoint_ids: Option<Vec<EndpointId>>,
 }
 
 pub(crate) async fn create(
@@ -130,7 +155,7 @@ pub(crate) async fn create_batch(
     let events = fields.required("events", &rule, |events: Vec<Box<RawValue>>| {
         if (1..=BATCH_EVENTS_MAX).contains(&events.len()) { Ok(events) } else { Err(rule.clone()) }
     });
-    let events = fields.finish().finish(events)?;
+    let EventBatch { events } = fields.finish().finish(events.map(|events| EventBatch { events }))?;
     let mut results = Vec::with_capacity(events.len());
     let mut sound = Vec::new();
     for (place, raw) in events.iter().enumerate() {
@@ -197,8 +222,8 @@ pub(crate) async fn replay(
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
     let mut fields = Fields::from_body(&body)?;
-    let named = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
-    fields.finish().finish(Some(()))?;
+    let endpoint_ids = fields.optional("endpoint_ids", "must be a list of text", check_endpoint_ids);
+    let EventReplay { endpoint_ids: named } = fields.finish().finish(Some(EventReplay { endpoint_ids }))?;
     let id: EventId = event.parse().map_err(|_| NO_EVENT)?;
     let services = &api.services;
     let stored = services.store.event(caller.scope(), id, services.clock.now()).await?.ok_or(NO_EVENT)?;

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use schemars::Schema;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::domain::event::IDEMPOTENCY_KEY_CHARACTERS_MAX;
@@ -212,4 +213,11 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
         digest.update(part);
     }
     digest.finalize().into()
+}
+
+/// In the schema of an answer: what is left out where the answer is given again is not required.
+pub(crate) fn secrets_not_required(schema: &mut Schema) {
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| !["secret", "token", "url"].iter().any(|secret| name == secret));
+    }
 }

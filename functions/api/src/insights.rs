@@ -6,11 +6,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::delivery::{Delivery, DeliveryStatus};
 use shared::domain::event_type::{EventType, EventTypePattern};
 use shared::domain::id::EventId;
-use shared::domain::time::{plus_seconds, rfc3339};
+use shared::domain::schema::none_required;
+use shared::domain::time::{Time, plus_seconds};
 use shared::store::query::Window;
 
 use crate::Api;
@@ -31,21 +33,26 @@ pub(crate) const WINDOW_HOURS_DEFAULT: u32 = 24;
 /// The longest window of the statistics, in hours: 30 days.
 pub(crate) const WINDOW_HOURS_MAX: u32 = 720;
 
-#[derive(Serialize)]
-struct TypeStatusView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventTypeStatus")]
+pub(crate) struct TypeStatusView {
     event_type: EventType,
     latest: LatestView,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum LatestView {
+#[schemars(inline)]
+pub(crate) enum LatestView {
     Delivery {
         event_id: EventId,
-        #[serde(with = "rfc3339")]
-        at: Timestamp,
+        at: Time,
+        /// Whether the delivery has succeeded.
         success: bool,
+        /// Of the last attempt; null where there was no answer.
+        #[schemars(range(min = 100, max = 999))]
         status_code: Option<u16>,
+        /// Of the last attempt; null before the first.
         response_body: Option<String>,
     },
     NoRecentDelivery,
@@ -56,7 +63,7 @@ impl From<&Delivery> for LatestView {
         let last = delivery.attempts.last();
         Self::Delivery {
             event_id: delivery.event_id,
-            at: last.map_or(delivery.created_at, |attempt| attempt.at),
+            at: last.map_or(delivery.created_at, |attempt| attempt.at).into(),
             success: delivery.status == DeliveryStatus::Succeeded,
             status_code: last.and_then(|attempt| attempt.status_code),
             response_body: last.map(|attempt| attempt.response_body.clone()),
@@ -99,28 +106,51 @@ pub(crate) async fn event_status(
     }))
 }
 
-#[derive(Serialize)]
-struct StatsView {
+/// How many deliveries there are in each state; states without any are left out.
+#[derive(JsonSchema)]
+#[schemars(inline, transform = none_required)]
+#[expect(dead_code, reason = "a shape, for the document")]
+struct StatusCounts {
+    pending: u64,
+    succeeded: u64,
+    failed: u64,
+    skipped: u64,
+    cancelled: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndpointStats")]
+pub(crate) struct StatsView {
+    #[schemars(range(min = 1, max = WINDOW_HOURS_MAX))]
     window_hours: u32,
-    #[serde(with = "rfc3339")]
-    since: Timestamp,
+    since: Time,
+    #[schemars(with = "StatusCounts")]
     counts: BTreeMap<&'static str, u64>,
+    /// The hours that have any deliveries, the oldest first.
     hours: Vec<HourView>,
+    /// Succeeded among succeeded and failed; null without either.
+    #[schemars(range(min = 0, max = 1))]
     success_rate: Option<f64>,
     response_time_ms: ResponseTimeView,
+    /// Whether only the newest deliveries of the window count.
     truncated: bool,
 }
 
-#[derive(Serialize)]
-struct HourView {
-    #[serde(with = "rfc3339")]
-    hour: Timestamp,
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct HourView {
+    /// Its beginning.
+    hour: Time,
+    #[schemars(with = "StatusCounts")]
     counts: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Serialize)]
-struct ResponseTimeView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct ResponseTimeView {
+    /// In milliseconds; null without any answer.
     p50: Option<u32>,
+    /// In milliseconds; null without any answer.
     p95: Option<u32>,
 }
 
@@ -176,12 +206,12 @@ fn summarise(deliveries: &[Delivery], window_hours: u32, since: Timestamp, trunc
     let ended = succeeded + failed;
     #[expect(clippy::cast_precision_loss, reason = "at most some ten thousand")]
     let success_rate = (ended > 0).then(|| succeeded as f64 / ended as f64);
-    let hours = hours
-        .into_iter()
-        .filter_map(|(hour, counts)| Some(HourView { hour: Timestamp::from_second(hour * 3_600).ok()?, counts }));
+    let hours = hours.into_iter().filter_map(|(hour, counts)| {
+        Some(HourView { hour: Timestamp::from_second(hour * 3_600).ok()?.into(), counts })
+    });
     StatsView {
         window_hours,
-        since,
+        since: since.into(),
         hours: hours.collect(),
         success_rate,
         response_time_ms: ResponseTimeView { p50: percentile(&durations, 50), p95: percentile(&durations, 95) },

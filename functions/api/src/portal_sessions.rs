@@ -4,26 +4,28 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::api_key::NewApiKey;
-use shared::domain::time::rfc3339_option;
+use shared::domain::time::Time;
 use shared::store::api_keys::KeyAdded;
 
 use crate::Api;
 use crate::api_keys::new_key;
 use crate::body::JsonBody;
 use crate::error::ApiError;
-use crate::idempotent::MadeFrom;
+use crate::idempotent::{MadeFrom, secrets_not_required};
 use crate::respond;
 use crate::tenants::{NO_TENANT, tenant_id};
 
-#[derive(Serialize)]
-struct PortalSessionView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PortalSession", transform = secrets_not_required)]
+pub(crate) struct PortalSessionView {
+    /// The link; left out where an answer is given again.
     url: String,
+    /// The key in the link; left out where an answer is given again.
     token: String,
-    #[serde(with = "rfc3339_option")]
-    expires_at: Option<Timestamp>,
+    expires_at: Option<Time>,
 }
 
 pub(crate) async fn create(
@@ -47,7 +49,7 @@ pub(crate) async fn create(
     let scheme = forwarded.unwrap_or("http");
     // Behind the #, where it reaches no server and no log.
     let url = format!("{scheme}://{host}/console#{token}");
-    let expires_at = key.valid_until;
+    let expires_at = key.valid_until.map(Time);
     Ok(respond::data(StatusCode::CREATED, PortalSessionView { url, token, expires_at }))
 }
 

@@ -4,12 +4,14 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::delivery::DeliveryStatus;
 use shared::domain::endpoint::EndpointStatus;
 use shared::domain::event_type::EventType;
 use shared::domain::id::{EndpointId, ReplayId};
-use shared::domain::time::{self, rfc3339};
+use shared::domain::schema::TimeInput;
+use shared::domain::time::{self, Time};
 use shared::domain::validation::Fields;
 use shared::pipeline::replay::{ReplayRequest, start};
 use shared::store::replays::{Replay, ReplayState};
@@ -25,22 +27,20 @@ use crate::respond;
 /// The most event types that a replay names.
 pub(crate) const EVENT_TYPES_MAX: usize = 100;
 
-#[derive(Serialize)]
-struct ReplayView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Replay")]
+pub(crate) struct ReplayView {
     id: ReplayId,
     endpoint_id: EndpointId,
     state: ReplayState,
+    /// How many deliveries have been queued so far.
     queued: u64,
-    #[serde(with = "rfc3339")]
-    since: Timestamp,
-    #[serde(with = "rfc3339")]
-    until: Timestamp,
+    since: Time,
+    until: Time,
     status: Vec<DeliveryStatus>,
     event_types: Vec<EventType>,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
-    #[serde(with = "rfc3339")]
-    updated_at: Timestamp,
+    created_at: Time,
+    updated_at: Time,
 }
 
 impl From<Replay> for ReplayView {
@@ -50,12 +50,12 @@ impl From<Replay> for ReplayView {
             endpoint_id: replay.endpoint_id,
             state: replay.state,
             queued: replay.queued,
-            since: replay.since,
-            until: replay.until,
+            since: replay.since.into(),
+            until: replay.until.into(),
             status: replay.statuses,
             event_types: replay.event_types,
-            created_at: replay.created_at,
-            updated_at: replay.updated_at,
+            created_at: replay.created_at.into(),
+            updated_at: replay.updated_at.into(),
         }
     }
 }
@@ -96,11 +96,29 @@ pub(crate) async fn show(
 
 const NO_REPLAY: ApiError = ApiError::NotFound("replay");
 
+/// Which deliveries are replayed.
+#[derive(JsonSchema)]
+#[schemars(rename = "NewReplay", deny_unknown_fields)]
+pub(crate) struct ReplayInput {
+    /// Events made at this time or later.
+    #[schemars(with = "TimeInput")]
+    since: Timestamp,
+    /// Events made before this time; by default now.
+    #[schemars(with = "Option<TimeInput>")]
+    until: Option<Timestamp>,
+    /// Deliveries in one of these states.
+    #[schemars(length(min = 1), extend("default" = [DeliveryStatus::Failed]))]
+    status: Option<Vec<DeliveryStatus>>,
+    /// Only these types; `[]` means all.
+    #[schemars(length(max = EVENT_TYPES_MAX))]
+    event_types: Option<Vec<EventType>>,
+}
+
 fn read(body: &[u8], now: Timestamp) -> Result<ReplayRequest, ApiError> {
     let mut fields = Fields::from_body(body)?;
     let since = fields.required("since", "must be text", |text: String| time::parse(&text));
     let until = fields.optional("until", "must be text", |text: String| time::parse(&text));
-    let statuses = fields.optional("status", "must be a list of text", |texts: Vec<String>| {
+    let status = fields.optional("status", "must be a list of text", |texts: Vec<String>| {
         if texts.is_empty() {
             return Err("must name at least one status".to_owned());
         }
@@ -121,15 +139,16 @@ fn read(body: &[u8], now: Timestamp) -> Result<ReplayRequest, ApiError> {
             .map_err(|rule| format!("each {rule}"))
     });
     // Events of this very millisecond are meant too.
-    let until = until.unwrap_or_else(|| time::plus_seconds(now, 1));
-    if since.is_some_and(|since| since >= until) {
+    let latest = until.unwrap_or_else(|| time::plus_seconds(now, 1));
+    if since.is_some_and(|since| since >= latest) {
         fields.error("until", "must be later than since");
     }
-    let request = since.map(|since| ReplayRequest {
-        since,
-        until,
-        statuses: statuses.unwrap_or_else(|| vec![DeliveryStatus::Failed]),
-        event_types: event_types.unwrap_or_default(),
-    });
-    Ok(fields.finish().finish(request)?)
+    let input = since.map(|since| ReplayInput { since, until, status, event_types });
+    let input = fields.finish().finish(input)?;
+    Ok(ReplayRequest {
+        since: input.since,
+        until: input.until.unwrap_or(latest),
+        statuses: input.status.unwrap_or_else(|| vec![DeliveryStatus::Failed]),
+        event_types: input.event_types.unwrap_or_default(),
+    })
 }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::random;
 use tracing::Instrument;
@@ -60,18 +61,24 @@ pub(crate) async fn stamp(mut request: Request, next: Next) -> Response {
     .await
 }
 
+/// The body of every failure.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct Envelope<'a> {
+    error: WithRequestId<'a>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct WithRequestId<'a> {
+    #[serde(flatten)]
+    body: ErrorBody,
+    /// The request's id, as `x-request-id` has it.
+    request_id: &'a str,
+}
+
 /// Writes the error body of a response that has one.
 fn complete(mut response: Response, request_id: &RequestId) -> Response {
-    #[derive(Serialize)]
-    struct Envelope<'a> {
-        error: WithRequestId<'a>,
-    }
-    #[derive(Serialize)]
-    struct WithRequestId<'a> {
-        #[serde(flatten)]
-        body: ErrorBody,
-        request_id: &'a str,
-    }
     if response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ErrorBody>().is_none() {
         // The one refusal that axum makes by itself: a path that is not UTF-8 when it is decoded. It names nothing.
         response = ApiError::NotFound("route").into_response();

@@ -1,10 +1,9 @@
 //! Whether Outhook and what it depends on answer.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::aws_error::AwsError;
 use shared::cache::{Cache, Dated};
@@ -16,13 +15,38 @@ use crate::respond;
 const CACHED_SECONDS: i64 = 5;
 
 /// The last answer.
-pub(crate) type HealthCache = Cache<(), Dated<Health>>;
+pub(crate) type HealthCache = Cache<(), Dated<HealthView>>;
 
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Health {
-    status: &'static str,
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
+pub(crate) struct HealthView {
+    status: Status,
     version: &'static str,
-    dependencies: BTreeMap<&'static str, &'static str>,
+    dependencies: DependenciesView,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Status {
+    Ok,
+    Degraded,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct DependenciesView {
+    dynamodb: Answering,
+    sqs: Answering,
+    secrets_manager: Answering,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Answering {
+    Ok,
+    Unavailable,
 }
 
 pub(crate) async fn show(State(api): State<Api>) -> Response {
@@ -38,27 +62,27 @@ pub(crate) async fn show(State(api): State<Api>) -> Response {
     respond::data(StatusCode::OK, health)
 }
 
-async fn ask(api: &Api) -> Health {
+async fn ask(api: &Api) -> HealthView {
     let services = &api.services;
     let (table, queue, secrets) = tokio::join!(services.store.ping(), services.queues.ping(), services.secrets.ping());
     let healthy = table.is_ok() && queue.is_ok() && secrets.is_ok();
-    Health {
-        status: if healthy { "ok" } else { "degraded" },
+    HealthView {
+        status: if healthy { Status::Ok } else { Status::Degraded },
         version: env!("CARGO_PKG_VERSION"),
-        dependencies: BTreeMap::from([
-            ("dynamodb", word(table)),
-            ("sqs", word(queue)),
-            ("secrets_manager", word(secrets)),
-        ]),
+        dependencies: DependenciesView {
+            dynamodb: answering(table),
+            sqs: answering(queue),
+            secrets_manager: answering(secrets),
+        },
     }
 }
 
-fn word(answer: Result<(), AwsError>) -> &'static str {
+fn answering(answer: Result<(), AwsError>) -> Answering {
     match answer {
-        Ok(()) => "ok",
+        Ok(()) => Answering::Ok,
         Err(error) => {
             tracing::error!(%error, "a dependency does not answer");
-            "unavailable"
+            Answering::Unavailable
         }
     }
 }

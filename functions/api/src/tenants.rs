@@ -3,11 +3,11 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::domain::id::TenantId;
-use shared::domain::tenant::{RateLimits, SecretVisibility, Tenant, TenantChanges, TenantSettings};
-use shared::domain::time::rfc3339;
+use shared::domain::tenant::{ENDPOINTS_MAX, RateLimits, SecretVisibility, Tenant, TenantChanges, TenantSettings};
+use shared::domain::time::Time;
 
 use crate::Api;
 use crate::body::JsonBody;
@@ -16,15 +16,16 @@ use crate::idempotent::MadeFrom;
 use crate::query::Params;
 use crate::respond;
 
-#[derive(Serialize)]
-struct TenantView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tenant")]
+pub(crate) struct TenantView {
     id: TenantId,
     name: String,
+    #[schemars(range(min = 1, max = ENDPOINTS_MAX))]
     max_endpoints: u32,
     secret_visibility: SecretVisibility,
     rate_limits: RateLimits,
-    #[serde(with = "rfc3339")]
-    created_at: Timestamp,
+    created_at: Time,
 }
 
 impl From<Tenant> for TenantView {
@@ -36,7 +37,7 @@ impl From<Tenant> for TenantView {
             max_endpoints: settings.max_endpoints,
             secret_visibility: settings.secret_visibility,
             rate_limits: settings.rate_limits,
-            created_at: tenant.created_at,
+            created_at: tenant.created_at.into(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::domain::attempt::Outcome;
@@ -13,6 +14,7 @@ use shared::domain::event::{Event, NewEvent};
 use shared::domain::event_type::EventType;
 use shared::domain::id::EventId;
 use shared::domain::matching::TEST_EVENT_TYPE;
+use shared::domain::schema::{AnyObject, none_required};
 use shared::domain::validation::Fields;
 use shared::pipeline::publish::{Published, publish};
 use shared::random;
@@ -27,17 +29,33 @@ use crate::request_id::RequestId;
 use crate::respond;
 
 /// What a test event says unless the caller says otherwise.
-pub(crate) const TEST_DATA: &str = r#"{"message":"This is a test of your webhook endpoint."}"#;
+const TEST_DATA: &str = r#"{"message":"This is a test of your webhook endpoint."}"#;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-enum TestView {
-    Answered { delivered: bool, status: u16, body: String, duration_ms: u32 },
-    Failed { delivered: bool, error: String },
+#[schemars(rename = "TestResult")]
+pub(crate) enum TestView {
+    Answered {
+        /// Whether the answer was 2xx.
+        delivered: bool,
+        /// The status of the receiver's answer.
+        #[schemars(range(min = 100, max = 999))]
+        status: u16,
+        /// The first 1 KiB of its body, printable.
+        body: String,
+        duration_ms: u32,
+    },
+    Failed {
+        #[schemars(extend("const" = false))]
+        delivered: bool,
+        /// Why there was no answer, the kind of failure first: `timeout: …`.
+        error: String,
+    },
 }
 
-#[derive(Serialize)]
-struct TestedAllView {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "QueuedTest")]
+pub(crate) struct TestedAllView {
     success: bool,
     event_id: EventId,
 }
@@ -48,7 +66,7 @@ pub(crate) async fn test_one(
     Path(name): Path<String>,
     OptionalBody(body): OptionalBody,
 ) -> Result<Response, ApiError> {
-    let (event_type, data) = read_test(&body)?;
+    let TestCall { event_type, data } = read_test(&body)?;
     let endpoint = find(&api.services, caller.scope(), &name).await?;
     if endpoint.status != EndpointStatus::Active {
         return Err(ApiError::NotFound("active endpoint"));
@@ -123,7 +141,19 @@ pub(crate) async fn test_all(
     }
 }
 
-fn read_test(body: &[u8]) -> Result<(EventType, Arc<RawValue>), ApiError> {
+/// What a test call says.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = none_required)]
+pub(crate) struct TestCall {
+    /// What the event claims to be.
+    #[schemars(with = "Option<EventType>", extend("default" = TEST_EVENT_TYPE))]
+    event_type: EventType,
+    /// What the event says.
+    #[schemars(with = "AnyObject")]
+    data: Arc<RawValue>,
+}
+
+fn read_test(body: &[u8]) -> Result<TestCall, ApiError> {
     let mut fields = Fields::from_body(body)?;
     let event_type = fields.optional("event_type", "must be text", |text: String| {
         text.parse::<EventType>().map_err(|rule| rule.to_string())
@@ -138,7 +168,7 @@ fn read_test(body: &[u8]) -> Result<(EventType, Arc<RawValue>), ApiError> {
     };
     fields.finish().finish(Some(()))?;
     let event_type = event_type.map_or_else(test_event_type, Ok)?;
-    Ok((event_type, data.map_or_else(|| raw(TEST_DATA), Ok)?))
+    Ok(TestCall { event_type, data: data.map_or_else(|| raw(TEST_DATA), Ok)? })
 }
 
 fn test_event_type() -> Result<EventType, ApiError> {

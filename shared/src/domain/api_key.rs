@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::id::{KeyId, TenantId};
+use super::schema::{Printable, TimeInput, inlined};
 use super::tenant::{Mode, NAME_CHARACTERS_MAX, Scope};
 use super::time;
 use super::validation::{FieldErrors, Fields, printable, word};
@@ -23,7 +25,8 @@ pub const KEYS_PER_TENANT_MAX: usize = 100;
 macro_rules! permissions {
     ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
         /// What a key allows. Each request names the one it needs.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[schemars(inline)]
         pub enum Permission {
             $($(#[$doc])* #[serde(rename = $text)] $name),+
         }
@@ -163,6 +166,40 @@ impl ApiKey {
     }
 }
 
+/// The body that makes a key.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "NewKey", deny_unknown_fields)]
+pub struct NewKeyInput {
+    /// Which environment it opens.
+    mode: Mode,
+    /// What it allows; by default everything.
+    #[schemars(with = "Option<Vec<Permission>>", length(min = 1))]
+    permissions: Option<BTreeSet<Permission>>,
+    /// What it is for.
+    #[schemars(with = "Option<Printable<NAME_CHARACTERS_MAX>>")]
+    name: Option<String>,
+    /// From when on it is refused; in the future.
+    #[schemars(with = "Option<TimeInput>")]
+    expires_at: Option<Timestamp>,
+}
+
+enum PortalPermission {}
+inlined!(PortalPermission, json_schema!({ "type": "string", "enum": PORTAL_PERMISSIONS }));
+
+/// The body that makes a portal session.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "NewPortalSession", deny_unknown_fields)]
+pub struct PortalSessionInput {
+    /// Which environment it opens.
+    mode: Mode,
+    /// What it allows; by default all of these.
+    #[schemars(with = "Option<Vec<PortalPermission>>", length(min = 1))]
+    permissions: Option<BTreeSet<Permission>>,
+    /// For how long it is good.
+    #[schemars(range(min = PORTAL_SECONDS_MIN, max = PORTAL_SECONDS_MAX), extend("default" = PORTAL_SECONDS_DEFAULT))]
+    expires_in_seconds: Option<u32>,
+}
+
 /// What the operator says of a new key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
@@ -195,17 +232,19 @@ impl NewApiKey {
             if permissions.is_empty() { Err(permissions_rule.clone()) } else { Ok(permissions) }
         });
         let name = fields.optional("name", "must be text", |name: String| printable(name, NAME_CHARACTERS_MAX));
-        let valid_until = fields.optional("expires_at", "must be text", |text: String| {
+        let expires_at = fields.optional("expires_at", "must be text", |text: String| {
             let at = time::parse(&text)?;
             if at > now { Ok(at) } else { Err("must be in the future".to_owned()) }
         });
-        fields.finish().finish(mode.map(|mode| Self {
+        let input = mode.map(|mode| NewKeyInput { mode, permissions, name, expires_at });
+        let NewKeyInput { mode, permissions, name, expires_at } = fields.finish().finish(input)?;
+        Ok(Self {
             mode,
             permissions: permissions.unwrap_or_else(|| Permission::ALL.iter().copied().collect()),
             name: name.unwrap_or_else(|| format!("{mode} key")),
-            valid_until,
+            valid_until: expires_at,
             portal: false,
-        }))
+        })
     }
 
     /// Reads the body of a portal session: `{"mode", "permissions"?, "expires_in_seconds"?}`. Without permissions it has those of
@@ -225,21 +264,23 @@ impl NewApiKey {
         });
         let seconds_rule =
             format!("must be a whole number of seconds from {PORTAL_SECONDS_MIN} to {PORTAL_SECONDS_MAX}");
-        let seconds = fields.optional("expires_in_seconds", &seconds_rule, |seconds: u32| {
+        let expires_in_seconds = fields.optional("expires_in_seconds", &seconds_rule, |seconds: u32| {
             if (PORTAL_SECONDS_MIN..=PORTAL_SECONDS_MAX).contains(&seconds) {
                 Ok(seconds)
             } else {
                 Err(seconds_rule.clone())
             }
         });
-        let valid_until = time::plus_seconds(now, i64::from(seconds.unwrap_or(PORTAL_SECONDS_DEFAULT)));
-        fields.finish().finish(mode.map(|mode| Self {
+        let input = mode.map(|mode| PortalSessionInput { mode, permissions, expires_in_seconds });
+        let PortalSessionInput { mode, permissions, expires_in_seconds } = fields.finish().finish(input)?;
+        let seconds = expires_in_seconds.unwrap_or(PORTAL_SECONDS_DEFAULT);
+        Ok(Self {
             mode,
             permissions: permissions.unwrap_or_else(|| PORTAL_PERMISSIONS.iter().copied().collect()),
             name: "portal session".to_owned(),
-            valid_until: Some(valid_until),
+            valid_until: Some(time::plus_seconds(now, i64::from(seconds))),
             portal: true,
-        }))
+        })
     }
 }
 

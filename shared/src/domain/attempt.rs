@@ -1,6 +1,7 @@
 //! An attempt: one HTTP request of a delivery, and what its answer means.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::payload::PayloadTooLarge;
@@ -10,8 +11,9 @@ use super::retry::{RetryHint, parse_retry_after};
 pub const RESPONSE_KEPT_BYTES_MAX: usize = 1_024;
 
 /// What made Outhook try.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Trigger {
     /// The event itself, or the retry schedule.
     #[default]

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 use jsonschema::PatternOptions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event_type::EventType;
+use super::schema::{AnyObject, Printable};
 use super::validation::{FieldErrors, Fields, printable, word};
 use super::{json, schema_bounds};
 
@@ -22,8 +24,9 @@ pub const VIOLATIONS_NAMED_MAX: usize = 20;
 pub const VIOLATIONS_MAX: usize = 20_000;
 
 /// What is done about data that does not satisfy the schema of its type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Enforcement {
     /// Nothing.
     Off,
@@ -32,6 +35,26 @@ pub enum Enforcement {
     /// The event is refused.
     #[default]
     Reject,
+}
+
+/// The body of a PUT.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct EventTypeInput {
+    /// What it is for.
+    #[schemars(with = "Option<Printable<DESCRIPTION_CHARACTERS_MAX>>")]
+    description: Option<String>,
+    #[schemars(
+        with = "Option<AnyObject>",
+        extend("description" = format!("The JSON Schema (2020-12) that `data` must satisfy, at most {SCHEMA_BYTES_MAX} bytes."))
+    )]
+    schema: Option<String>,
+    /// What is done about data that does not.
+    #[schemars(extend("default" = Enforcement::default()))]
+    enforcement: Option<Enforcement>,
+    /// Whether it is no longer used.
+    #[schemars(extend("default" = false))]
+    archived: Option<bool>,
 }
 
 /// An event type in a tenant's catalogue.
@@ -78,7 +101,9 @@ impl CatalogueEntry {
         let rule = "must be off, warn or reject";
         let enforcement = fields.optional("enforcement", rule, |text: String| word(text, rule));
         let archived = fields.optional("archived", "must be true or false", Ok);
-        fields.finish().finish(Some(Self {
+        let input = EventTypeInput { description, schema, enforcement, archived };
+        let EventTypeInput { description, schema, enforcement, archived } = fields.finish().finish(Some(input))?;
+        Ok(Self {
             name,
             description,
             schema,
@@ -86,7 +111,7 @@ impl CatalogueEntry {
             archived: archived.unwrap_or_default(),
             created_at: now,
             updated_at: now,
-        }))
+        })
     }
 
     /// Its schema, ready to be held against data; `None` if it has none, or one that a later version of Outhook has kept.

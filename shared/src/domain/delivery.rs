@@ -1,6 +1,7 @@
 //! A delivery: one event on its way to one endpoint, named by the two, with the record of every attempt.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, AttemptOutcome, Outcome, Trigger};
@@ -16,8 +17,9 @@ use super::tenant::Scope;
 pub const ATTEMPTS_KEPT_MAX: usize = 50;
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum DeliveryStatus {
     /// The first attempt or a retry is due.
     Pending,
@@ -134,8 +136,9 @@ pub enum ChosenFields<'a> {
 }
 
 /// Why a pending delivery waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum WaitingFor {
     /// Its retry schedule.
     Schedule,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,8 +23,9 @@ pub const TIMEOUT_SECONDS_DEFAULT: u32 = 15;
 pub const TIMEOUT_SECONDS_MAX: u32 = 30;
 
 /// Whether an endpoint gets events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum EndpointStatus {
     /// It does.
     Active,
@@ -49,8 +51,9 @@ impl EndpointStatus {
 }
 
 /// How requests to the receiver are authorized, without the credentials.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Authorization {
     /// Not at all; the signature is enough.
     #[default]

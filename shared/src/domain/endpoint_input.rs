@@ -2,14 +2,21 @@
 //!
 //! One reader serves create and update: a create is an update of the defaults in which the URL must be there.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Value, json};
 
 use super::address::AddressPolicy;
 use super::endpoint::{Authorization, EndpointSettings, EndpointStatus, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX};
 use super::event_type::EventTypePattern;
 use super::headers::{check_header_name, check_header_value, check_headers};
-use super::payload::{PayloadField, check_fields};
+use super::payload::{PAYLOAD_FIELDS_MAX, PayloadField, check_fields};
 use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, WAIT_SECONDS_MAX, is_schedule};
+use super::schema::{
+    AuthorizationInput, HeadersInput, Printable, SecretInput, SignatureInput, StatusInput, Uid, UrlInput, none_required,
+};
 use super::signature::Signature;
 use super::tenant::NAME_CHARACTERS_MAX;
 use super::validation::{FieldErrors, Fields, Patch, printable};
@@ -27,26 +34,55 @@ pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
 pub const UID_CHARACTERS_MAX: usize = 128;
 
 /// The changes that a caller asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = none_required)]
 pub struct EndpointChanges {
+    /// The caller's own key, unique in the tenant and mode.
+    #[schemars(with = "Patch<Uid>")]
     uid: Patch<String>,
+    /// `https` (plain `http` only where the stack allows it); no credentials, no fragment; not an internal name or address.
+    #[schemars(with = "UrlInput")]
     url: Option<String>,
+    /// What people call it.
+    #[schemars(with = "Patch<Printable<NAME_CHARACTERS_MAX>>")]
     name: Patch<String>,
+    /// What it is for.
+    #[schemars(with = "Patch<Printable<DESCRIPTION_CHARACTERS_MAX>>")]
     description: Patch<String>,
+    /// What it subscribes to; `[]` means all.
+    #[schemars(length(max = EVENT_TYPES_MAX))]
     event_types: Patch<Vec<EventTypePattern>>,
+    /// Only events that share one of these reach it; `[]` means all.
+    #[schemars(with = "Patch<Vec<Printable<NAME_CHARACTERS_MAX>>>", length(max = CHANNELS_MAX))]
     channels: Patch<Vec<String>>,
+    /// `active` enables an endpoint again that Outhook has disabled.
+    #[schemars(with = "Patch<StatusInput>")]
     status: Patch<EndpointStatus>,
+    #[schemars(with = "Patch<AuthorizationInput>")]
     authorization: Patch<(Authorization, Option<Credential>)>,
+    /// Headers that go along with every request, names and values bounded together; not `authorization`, which has its own field.
+    #[schemars(with = "Patch<HeadersInput>")]
     headers: Patch<BTreeMap<String, String>>,
+    #[schemars(with = "Patch<SignatureInput>")]
     signature: Patch<Signature>,
+    /// `[]` sends the standard body; otherwise the body is an object of these keys in this order.
+    #[schemars(length(max = PAYLOAD_FIELDS_MAX))]
     payload_fields: Patch<Vec<PayloadField>>,
     retry: Patch<RetryChanges>,
+    /// How long one attempt may take.
+    #[schemars(range(min = 1, max = TIMEOUT_SECONDS_MAX), extend("default" = TIMEOUT_SECONDS_DEFAULT))]
     timeout_seconds: Patch<u32>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How often and how far apart it is tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename = "RetryInput", deny_unknown_fields, transform = none_required)]
 struct RetryChanges {
+    /// Attempts in all, the first included. One more than there are waits, where only those are given.
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX), extend("default" = ATTEMPTS_DEFAULT))]
     max_attempts: Patch<u32>,
+    /// The waits before the second and every later attempt, in seconds; the last one repeats. `null` means the stack's.
+    #[schemars(length(min = 1, max = ATTEMPTS_MAX - 1), inner(range(max = WAIT_SECONDS_MAX)))]
     schedule_seconds: Patch<Vec<u32>>,
 }
 
@@ -61,6 +97,23 @@ pub struct NewEndpoint {
     pub credential: Option<Credential>,
     /// The caller's own signing secret.
     pub secret: Option<SigningSecret>,
+}
+
+/// The body of a create: the same with a secret, where the URL must be there.
+impl JsonSchema for NewEndpoint {
+    fn schema_name() -> Cow<'static, str> {
+        "NewEndpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = EndpointChanges::json_schema(generator);
+        let secret = Option::<SecretInput>::json_schema(generator);
+        schema.insert("required".to_owned(), json!(["url"]));
+        if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            fields.insert("secret".to_owned(), secret.to_value());
+        }
+        schema
+    }
 }
 
 impl NewEndpoint {

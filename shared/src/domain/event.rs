@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde_json::value::RawValue;
 
-use super::endpoint_input::check_channels;
+use super::endpoint_input::{CHANNELS_MAX, check_channels};
 use super::event_type::EventType;
 use super::id::{EndpointId, EventId};
-use super::tenant::{Mode, Scope};
+use super::schema::{AnyObject, Printable, TimeInput};
+use super::tenant::{Mode, NAME_CHARACTERS_MAX, Scope};
 use super::time;
 use super::validation::{FieldErrors, Fields, NONCHARACTERS, printable};
 
@@ -41,19 +43,26 @@ pub struct Event {
 }
 
 /// An event as the sender describes it, before it has an id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("description" = format!("an event, at most {EVENT_BYTES_MAX} bytes")))]
 pub struct NewEvent {
     /// What happened.
+    #[schemars(rename = "type")]
     pub event_type: EventType,
-    /// A JSON object, byte for byte as it came.
+    /// Any JSON object; receivers get it byte for byte.
+    #[schemars(with = "AnyObject")]
     pub data: Arc<RawValue>,
-    /// When it happened.
+    /// When it happened; by default now.
+    #[schemars(with = "Option<TimeInput>")]
     pub timestamp: Option<Timestamp>,
-    /// Restricts it to endpoints that share a channel.
+    /// Only to endpoints that share one of these, or that have none.
+    #[schemars(with = "Option<Vec<Printable<NAME_CHARACTERS_MAX>>>", length(max = CHANNELS_MAX))]
     pub channels: Vec<String>,
-    /// Restricts it to these endpoints.
+    /// Only to these endpoints.
+    #[schemars(with = "Option<Vec<EndpointId>>", length(min = 1, max = ENDPOINT_IDS_MAX))]
     pub endpoint_ids: Vec<EndpointId>,
     /// Names it for the sender, so that sending it again does nothing.
+    #[schemars(with = "Option<Printable<IDEMPOTENCY_KEY_CHARACTERS_MAX>>")]
     pub idempotency_key: Option<String>,
 }
 

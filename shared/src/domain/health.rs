@@ -4,6 +4,7 @@
 //! the width, which is how many requests go side by side, is two, and doubles with every round that succeeds, until it is healthy again.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Outcome};
@@ -45,8 +46,9 @@ fn is_zero(count: &u32) -> bool {
 }
 
 /// How an endpoint is doing, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum HealthState {
     /// It takes what it gets.
     Healthy,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
+use super::schema::{self, inlined};
+
 /// The random part of an id: 80 bits.
 pub type Entropy = [u8; 10];
 
@@ -69,6 +71,8 @@ macro_rules! id {
                 write!(f, concat!($prefix, "{}"), self.0)
             }
         }
+
+        inlined!($name, schema::id($prefix));
 
         impl FromStr for $name {
             type Err = InvalidId;

@@ -20,6 +20,7 @@ pub mod matching;
 pub mod path_tree;
 pub mod payload;
 pub mod retry;
+pub mod schema;
 pub mod schema_bounds;
 pub mod signature;
 pub mod signing_secret;

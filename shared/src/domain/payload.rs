@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::event::Event;
 use super::path_tree::PathTree;
+use super::schema::Printable;
 use super::time;
 use super::validation::printable;
 
@@ -20,28 +22,34 @@ pub const PAYLOAD_FIELDS_MAX: usize = 50;
 /// The longest key, path or hint of a payload field, in characters.
 pub const PAYLOAD_FIELD_CHARACTERS_MAX: usize = 256;
 
+type PayloadText = Printable<PAYLOAD_FIELD_CHARACTERS_MAX>;
+
 /// One field of a chosen payload: its key alone, or with where to find it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PayloadField {
     /// A key that is also its path.
-    Key(String),
+    Key(#[schemars(with = "PayloadText")] String),
     /// A key with more to say about it.
     #[serde(deserialize_with = "from_object")]
     Full(FullPayloadField),
 }
 
 /// A payload field with where to find it and what it is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct FullPayloadField {
     /// Its key in the body.
+    #[schemars(with = "PayloadText")]
     pub key: String,
     /// Where its value is: `id`, `type`, `timestamp`, `tenant_id`, or dotted within the event's data. By default the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<PayloadText>")]
     pub path: Option<String>,
     /// A note for those who fill the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<PayloadText>")]
     pub hint: Option<String>,
     /// Whether an `hmac` signature covers it, and then nothing but such fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]

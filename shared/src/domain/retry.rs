@@ -1,6 +1,7 @@
 //! When to try again. Pure: the current time and the jitter are arguments.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The waits before the second and every later attempt, in seconds: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h.
@@ -18,11 +19,14 @@ pub const OVERLOADED_WAIT_SECONDS_MIN: u32 = 60;
 const JITTER_SHARE_MAX: f64 = 0.2;
 
 /// How often and how far apart an endpoint is tried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included: 1 to [`ATTEMPTS_MAX`].
+    /// Attempts in all, the first included.
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX))]
     pub max_attempts: u32,
-    /// The endpoint's own waits before the second and every later attempt; the last one repeats. `None`: the stack's.
+    /// The endpoint's own waits before the second and every later attempt, in seconds; the last one repeats. Without them it has the stack's.
+    #[schemars(inner(range(max = WAIT_SECONDS_MAX)))]
     pub schedule_seconds: Option<Vec<u32>>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::headers::{HEADERS_MAX, check_header_name, check_header_value};
@@ -13,8 +14,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 256;
 pub const HMAC_HEADER_DEFAULT: &str = "x-signature";
 
 /// How an endpoint's requests are signed. `webhook-id` and `webhook-timestamp` go along in every scheme.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "scheme", rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Signature {
     /// Standard Webhooks with HMAC-SHA256 (`v1`).
     #[default]
@@ -40,8 +42,9 @@ pub enum Signature {
 }
 
 /// How a signature's bytes are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Encoding {
     /// Lower-case hexadecimal.
     #[default]

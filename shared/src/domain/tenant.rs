@@ -1,12 +1,16 @@
 //! A tenant: one customer organisation of the operator. Everything but the operator's own API belongs to one tenant and one mode.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::id::TenantId;
+use super::schema::{Printable, none_required};
 use super::validation::{FieldErrors, Fields, Patch, printable, word};
 
 /// The longest name of anything, in characters.
@@ -17,8 +21,9 @@ pub const ENDPOINTS_DEFAULT: u32 = 10;
 pub const ENDPOINTS_MAX: u32 = 10_000;
 
 /// The two separate environments inside a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Mode {
     /// Real events.
     Live,
@@ -65,8 +70,9 @@ pub struct Scope {
 }
 
 /// Whether signing secrets can be read again after they were made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum SecretVisibility {
     /// By keys with `secrets:read`.
     #[default]
@@ -76,15 +82,19 @@ pub enum SecretVisibility {
 }
 
 /// How many requests a minute a tenant may make, by class; 0 means any number, and then none is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateLimits {
     /// Reading anything but delivery logs.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     pub reads: u32,
     /// Changing anything.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     pub writes: u32,
     /// Reading delivery logs.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     pub delivery_queries: u32,
     /// Sending events.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     pub events: u32,
 }
 
@@ -133,20 +143,50 @@ pub struct TenantSettings {
 }
 
 /// The changes that the operator asks for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = none_required)]
 pub struct TenantChanges {
+    /// What people call it.
+    #[schemars(with = "Printable<NAME_CHARACTERS_MAX>")]
     name: Option<String>,
+    /// How many endpoints it may have in each mode.
+    #[schemars(range(min = 1, max = ENDPOINTS_MAX), extend("default" = ENDPOINTS_DEFAULT))]
     max_endpoints: Patch<u32>,
+    /// Whether its signing secrets can be read again.
+    #[schemars(extend("default" = SecretVisibility::default()))]
     secret_visibility: Patch<SecretVisibility>,
+    /// How many requests a minute it may make, by class; `null` means the defaults.
     rate_limits: Patch<RateLimitChanges>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, JsonSchema)]
+#[schemars(inline, deny_unknown_fields, transform = none_required)]
 struct RateLimitChanges {
+    /// Reading anything but delivery logs; 0 means any number.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     reads: Option<u32>,
+    /// Changing anything; 0 means any number.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     writes: Option<u32>,
+    /// Reading delivery logs; 0 means any number.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     delivery_queries: Option<u32>,
+    /// Sending events; 0 means any number.
+    #[schemars(range(max = RATE_LIMIT_MAX))]
     events: Option<u32>,
+}
+
+/// The body of a create: changes of which the name must be there.
+impl JsonSchema for TenantSettings {
+    fn schema_name() -> Cow<'static, str> {
+        "NewTenant".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = TenantChanges::json_schema(generator);
+        schema.insert("required".to_owned(), json!(["name"]));
+        schema
+    }
 }
 
 impl TenantSettings {

@@ -1,6 +1,7 @@
 //! Times as callers see them: RFC 3339 in UTC with milliseconds, `2026-11-21T09:30:00.000Z`.
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
 /// Writes a time the way every answer and every webhook does.
 #[must_use]
@@ -25,34 +26,19 @@ pub fn plus_seconds(at: Timestamp, seconds: i64) -> Timestamp {
     at.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(at)
 }
 
-/// For serde's `with`: times in answers.
-pub mod rfc3339 {
-    use jiff::Timestamp;
-    use serde::Serializer;
+/// A time as answers show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Timestamp);
 
-    /// Writes the time as text.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::format(*at))
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
     }
 }
 
-/// For serde's `with`: optional times in answers, absent ones as `null`.
-pub mod rfc3339_option {
-    use jiff::Timestamp;
-    use serde::Serializer;
-
-    /// Writes the time as text or `null`.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        match at {
-            Some(at) => serializer.serialize_str(&super::format(*at)),
-            None => serializer.serialize_none(),
-        }
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format(self.0))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::value::RawValue;
 use super::json;
 
 /// One field that is wrong: where and which rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct FieldError {
     /// The field's path, `retry.max_attempts` or `event_types[2]`; empty for the body itself.
     pub field: String,

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -16,9 +18,10 @@ use crate::domain::delivery::Delivery;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::NewEvent;
 use crate::domain::event_type::EventType;
-use crate::domain::id::EventId;
+use crate::domain::id::{EndpointId, EventId};
 use crate::domain::matching::{is_operational, subscribes};
 use crate::domain::tenant::Scope;
+use crate::domain::time::Time;
 use crate::pipeline::publish::publish_once;
 use crate::queue::messages::EventMessage;
 use crate::services::Services;
@@ -35,6 +38,37 @@ pub struct OperationalEvent {
     silent: bool,
 }
 
+/// What `delivery.failed` says.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct DeliveryFailed {
+    endpoint_id: EndpointId,
+    event_id: EventId,
+    event_type: EventType,
+    attempts: u32,
+    #[schemars(range(min = 100, max = 999))]
+    last_status_code: Option<u16>,
+    last_error: Option<String>,
+}
+
+/// What `endpoint.disabled` says.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct EndpointDisabled {
+    endpoint_id: EndpointId,
+    url: String,
+    reason: Option<String>,
+}
+
+/// What `endpoint.secret.rotated` says.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct SecretRotated {
+    endpoint_id: EndpointId,
+    /// Until when the old one signs too.
+    previous_expires_at: Option<Time>,
+}
+
 impl OperationalEvent {
     /// `delivery.failed`: the attempts of a delivery are used up.
     #[must_use]
@@ -44,13 +78,13 @@ impl OperationalEvent {
         Self {
             event_id: EventId::derived_from_message(delivery.updated_at, &name),
             event_type: DELIVERY_FAILED,
-            data: json!({
-                "endpoint_id": delivery.endpoint_id,
-                "event_id": delivery.event_id,
-                "event_type": delivery.event_type,
-                "attempts": delivery.attempt_count,
-                "last_status_code": last.and_then(|attempt| attempt.status_code),
-                "last_error": last.and_then(|attempt| attempt.error.clone()),
+            data: json!(DeliveryFailed {
+                endpoint_id: delivery.endpoint_id,
+                event_id: delivery.event_id,
+                event_type: delivery.event_type.clone(),
+                attempts: delivery.attempt_count,
+                last_status_code: last.and_then(|attempt| attempt.status_code),
+                last_error: last.and_then(|attempt| attempt.error.clone()),
             }),
             silent: is_operational(&delivery.event_type),
         }
@@ -59,16 +93,16 @@ impl OperationalEvent {
     /// `endpoint.disabled`: Outhook has given an endpoint up.
     #[must_use]
     pub fn endpoint_disabled(endpoint: &Endpoint) -> Self {
-        let data =
-            json!({ "endpoint_id": endpoint.id, "url": endpoint.settings.url, "reason": endpoint.disabled_reason });
+        let (url, reason) = (endpoint.settings.url.clone(), endpoint.disabled_reason.clone());
+        let data = json!(EndpointDisabled { endpoint_id: endpoint.id, url, reason });
         Self { event_id: of_version(endpoint), event_type: "endpoint.disabled", data, silent: false }
     }
 
     /// `endpoint.secret.rotated`: an endpoint has a new signing secret. Says nothing of the secret itself.
     #[must_use]
     pub fn secret_rotated(endpoint: &Endpoint) -> Self {
-        let until = endpoint.signing.previous_expires_at.map(crate::domain::time::format);
-        let data = json!({ "endpoint_id": endpoint.id, "previous_expires_at": until });
+        let previous_expires_at = endpoint.signing.previous_expires_at.map(Time);
+        let data = json!(SecretRotated { endpoint_id: endpoint.id, previous_expires_at });
         Self { event_id: of_version(endpoint), event_type: "endpoint.secret.rotated", data, silent: false }
     }
 }

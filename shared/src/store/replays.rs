@@ -1,6 +1,7 @@
 //! Bulk replays: what is asked for, how far it has come, and, while it runs, when the sweeper should look at it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, Item, Recorded, Store, Stored, Write, keys, number, text, to_item};
@@ -15,8 +16,9 @@ use crate::domain::time::plus_seconds;
 const STALLED_AFTER_SECONDS: i64 = 120;
 
 /// Whether a replay still goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum ReplayState {
     /// It does.
     Running,

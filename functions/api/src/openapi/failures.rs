@@ -6,9 +6,10 @@ use shared::aws_error::AwsError;
 use shared::domain::api_key::Permission;
 use shared::domain::event::EVENT_BYTES_MAX;
 
-use super::operation::{Component, header_refs};
-use super::shape::{about, any_list, one_of, output, text};
+use super::operation::header_refs;
+use super::schemas::{Schemas, described};
 use crate::error::ApiError;
+use crate::request_id::Envelope;
 
 const REQUEST_ID: &str = "req_5f2b1c9e8d7a6b5c4d3e2f10";
 
@@ -50,20 +51,14 @@ fn all() -> Vec<(&'static str, &'static str, ApiError)> {
     ]
 }
 
-/// Every error code there is; one status has two.
-fn codes() -> Vec<&'static str> {
-    let others = [ApiError::LimitExceeded("")];
-    let all = all().into_iter().map(|(_, _, error)| error).chain(others);
-    all.map(|error| error.status_and_code().1).collect()
-}
-
 /// The status of a response of `components.responses`.
 pub(super) fn status_of(name: &str) -> Option<StatusCode> {
     all().into_iter().find(|(candidate, _, _)| *candidate == name).map(|(_, _, error)| error.status_and_code().0)
 }
 
 /// `components.responses`.
-pub(super) fn responses() -> Value {
+pub(super) fn responses(schemas: &mut Schemas) -> Value {
+    let envelope = schemas.answer(described::<Envelope<'static>>());
     let responses = all().into_iter().map(|(name, description, error)| {
         let (status, _) = error.status_and_code();
         let mut headers = vec!["x-request-id"];
@@ -75,7 +70,7 @@ pub(super) fn responses() -> Value {
             StatusCode::SERVICE_UNAVAILABLE => headers.push("retry-after"),
             _ => {}
         }
-        let content = json!({ "schema": super::shape::of("Error"), "example": example(error) });
+        let content = json!({ "schema": envelope, "example": example(error) });
         let response = json!({
             "description": description,
             "headers": header_refs(&headers),
@@ -90,38 +85,4 @@ fn example(error: ApiError) -> Value {
     let mut body = json!(error.body());
     body["request_id"] = json!(REQUEST_ID);
     json!({ "error": body })
-}
-
-/// The schemas of errors.
-pub(super) fn components() -> Vec<Component> {
-    let detail = output(
-        &[],
-        [
-            ("field", about(text(), "the field's path, `retry.max_attempts`; empty for the body itself")),
-            ("message", about(text(), "the rule")),
-        ],
-    );
-    let fields = |with_id: bool| {
-        let code = about(one_of(&codes()), "for programs");
-        let message = about(text(), "for people");
-        let details = about(any_list(detail.clone()), "every field that is wrong");
-        let request_id = about(text(), "the request's id, as `x-request-id` has it");
-        if with_id {
-            output(
-                &["details"],
-                [("code", code), ("message", message), ("details", details), ("request_id", request_id)],
-            )
-        } else {
-            output(&["details"], [("code", code), ("message", message), ("details", details)])
-        }
-    };
-    let error = ApiError::field("url", "is required");
-    vec![
-        Component { name: "Error", schema: output(&[], [("error", fields(true))]), example: example(error) },
-        Component {
-            name: "PartError",
-            schema: about(fields(false), "why one of several was refused"),
-            example: json!(ApiError::field("type", "is required").body()),
-        },
-    ]
 }

@@ -1,18 +1,14 @@
-//! The API's description in OpenAPI 3.1, made from the route table and from the constants and enums that the code itself goes by.
+//! The API's description in OpenAPI 3.1, made from the route table and from the types, constants and enums that the code itself goes by.
 //!
-//! Each route carries its operation, so that nothing is served that is not described, and nothing described that is not served. Shapes are written
-//! here beside the code that reads and writes them; the integration tests hold every answer against them.
+//! Each route carries its operation, so that nothing is served that is not described, and nothing described that is not served. Schemas are derived from the
+//! types that the handlers read and write; the integration tests hold every answer against them.
 
-pub(crate) mod deliveries;
-mod endpoint_schemas;
-pub(crate) mod endpoints;
-pub(crate) mod events;
 mod failures;
 mod operation;
-pub(crate) mod operator;
 mod parameters;
-mod shape;
+mod schemas;
 mod webhooks;
+mod words;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -21,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::Api;
 use crate::access::Rule;
-use operation::Components;
-pub(crate) use operation::Operation;
+pub(crate) use operation::{Operation, operation};
+use schemas::Schemas;
 
 /// `GET /v1/openapi.json`.
 pub(crate) async fn show(State(api): State<Api>) -> Response {
@@ -31,17 +27,14 @@ pub(crate) async fn show(State(api): State<Api>) -> Response {
 
 /// The description of these routes.
 pub(crate) fn build(routes: Vec<(Rule, Operation)>) -> Value {
-    let components = components();
+    let mut schemas = Schemas::new();
     let mut paths = Map::new();
     for (rule, operation) in routes {
         let path = paths.entry(rule.path).or_insert_with(|| json!({}));
-        path[rule.method.as_str().to_ascii_lowercase()] = operation.object(&rule, &components);
+        path[rule.method.as_str().to_ascii_lowercase()] = operation.object(&rule, &mut schemas);
     }
-    let schemas = components.iter().map(|(name, component)| {
-        let mut schema = component.schema.clone();
-        schema["examples"] = json!([component.example]);
-        ((*name).to_owned(), schema)
-    });
+    let webhooks = webhooks::webhooks(&mut schemas);
+    let responses = failures::responses(&mut schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -61,28 +54,15 @@ pub(crate) fn build(routes: Vec<(Rule, Operation)>) -> Value {
             { "name": "Service", "description": "Routes that need no key." },
         ],
         "paths": paths,
-        "webhooks": webhooks::webhooks(),
+        "webhooks": webhooks,
         "components": {
             "securitySchemes": security_schemes(),
-            "schemas": Map::from_iter(schemas),
+            "schemas": schemas.finish(),
             "parameters": parameters::parameters(),
             "headers": parameters::headers(),
-            "responses": failures::responses(),
+            "responses": responses,
         },
     })
-}
-
-fn components() -> Components {
-    let all = [
-        endpoint_schemas::components(),
-        endpoints::components(),
-        events::components(),
-        deliveries::components(),
-        operator::components(),
-        failures::components(),
-        webhooks::components(),
-    ];
-    all.into_iter().flatten().map(|component| (component.name, component)).collect()
 }
 
 fn security_schemes() -> Value {

@@ -1,95 +1,73 @@
-//! What the document says of one rule. A route says what is its own; what all routes have in common is added here.
-
-use std::collections::BTreeMap;
+//! What the document says of one route. A row says which types it takes and answers; `operations.json` says it in words; what all routes have in common is added here.
 
 use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use super::shape::of;
+use super::schemas::{Described, Schemas, described};
+use super::words::{Words, example};
 use crate::access::{Access, Rule};
 
-/// A named schema with an example of it.
-pub(crate) struct Component {
-    pub(super) name: &'static str,
-    pub(super) schema: Value,
-    pub(super) example: Value,
-}
-
-/// All components by name.
-pub(super) type Components = BTreeMap<&'static str, Component>;
-
 struct Body {
-    component: &'static str,
+    described: Described,
     required: bool,
 }
 
-enum Shape {
+enum Content {
     Nothing,
     /// A document of its own, not wrapped in `data`.
     Plain(Value),
-    One(&'static str),
-    OneLike(&'static str, Value),
-    List(&'static str),
-    Page(&'static str),
+    One(Described),
+    List(Described),
+    Page(Described),
 }
 
-struct Success {
+struct Answer {
     status: StatusCode,
-    description: &'static str,
-    shape: Shape,
+    content: Content,
 }
 
-/// What the document says of a route beyond its method and path.
+/// What a route takes and answers.
+#[derive(Default)]
 pub(crate) struct Operation {
-    id: &'static str,
-    tag: &'static str,
-    summary: &'static str,
-    description: String,
     parameters: Vec<&'static str>,
     body: Option<Body>,
-    successes: Vec<Success>,
+    answers: Vec<Answer>,
     failures: Vec<&'static str>,
     versioned: bool,
 }
 
+/// A body without any fields.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// An operation that takes and answers nothing yet.
+pub(crate) fn operation() -> Operation {
+    Operation::default()
+}
+
 impl Operation {
-    /// An operation that answers nothing yet.
-    pub(super) fn new(id: &'static str, tag: &'static str, summary: &'static str, description: &'static str) -> Self {
-        Self {
-            id,
-            tag,
-            summary,
-            description: description.to_owned(),
-            parameters: Vec::new(),
-            body: None,
-            successes: Vec::new(),
-            failures: Vec::new(),
-            versioned: false,
-        }
-    }
-
-    /// With a description that is put together.
-    pub(super) fn described(self, description: String) -> Self {
-        Self { description, ..self }
-    }
-
     /// Takes these parameters of `components.parameters`.
-    pub(super) fn takes(mut self, parameters: &[&'static str]) -> Self {
+    pub(crate) fn takes(mut self, parameters: &[&'static str]) -> Self {
         self.parameters.extend_from_slice(parameters);
-        if !parameters.is_empty() {
-            self.failures.push("BadRequest");
-        }
+        self.failures.push("BadRequest");
         self
     }
 
-    /// Takes a body of this component.
-    pub(super) fn body(self, component: &'static str) -> Self {
-        self.any_body(Body { component, required: true })
+    /// Takes a body.
+    pub(crate) fn body<T: JsonSchema>(self) -> Self {
+        self.any_body(Body { described: described::<T>(), required: true })
     }
 
-    /// Takes a body of this component, or none.
-    pub(super) fn optional_body(self, component: &'static str) -> Self {
-        self.any_body(Body { component, required: false })
+    /// Takes a body, or none.
+    pub(crate) fn optional_body<T: JsonSchema>(self) -> Self {
+        self.any_body(Body { described: described::<T>(), required: false })
+    }
+
+    /// Takes an empty object, or no body.
+    pub(crate) fn empty_body(self) -> Self {
+        self.optional_body::<Nothing>()
     }
 
     fn any_body(mut self, body: Body) -> Self {
@@ -99,87 +77,67 @@ impl Operation {
     }
 
     /// Shows a version that `If-Match` can name, and heeds it where the operation changes something.
-    pub(super) fn versioned(self) -> Self {
+    pub(crate) fn versioned(self) -> Self {
         Self { versioned: true, ..self }
     }
 
     /// Answers with one of these.
-    pub(super) fn answers(self, status: StatusCode, component: &'static str, description: &'static str) -> Self {
-        self.succeeds(status, Shape::One(component), description)
-    }
-
-    /// The same with an example of its own.
-    pub(super) fn answers_like(
-        self,
-        status: StatusCode,
-        component: &'static str,
-        example: Value,
-        description: &'static str,
-    ) -> Self {
-        self.succeeds(status, Shape::OneLike(component, example), description)
+    pub(crate) fn answers<T: JsonSchema>(self, status: StatusCode) -> Self {
+        self.any_answer(status, Content::One(described::<T>()))
     }
 
     /// Answers with a list of these that has no cursor and no paging.
-    pub(super) fn answers_list(self, status: StatusCode, component: &'static str, description: &'static str) -> Self {
-        self.succeeds(status, Shape::List(component), description)
+    pub(crate) fn answers_list<T: JsonSchema>(self, status: StatusCode) -> Self {
+        self.any_answer(status, Content::List(described::<T>()))
     }
 
     /// Answers with pages of these.
-    pub(super) fn pages(self, component: &'static str, description: &'static str) -> Self {
-        self.takes(&["limit", "cursor"]).succeeds(StatusCode::OK, Shape::Page(component), description)
+    pub(crate) fn pages<T: JsonSchema>(self) -> Self {
+        self.takes(&["limit", "cursor"]).any_answer(StatusCode::OK, Content::Page(described::<T>()))
     }
 
     /// Answers without a body.
-    pub(super) fn answers_nothing(self, description: &'static str) -> Self {
-        self.succeeds(StatusCode::NO_CONTENT, Shape::Nothing, description)
+    pub(crate) fn answers_nothing(self) -> Self {
+        self.any_answer(StatusCode::NO_CONTENT, Content::Nothing)
     }
 
     /// Answers with a document of this schema, not wrapped in `data`.
-    pub(super) fn answers_plain(self, schema: Value, description: &'static str) -> Self {
-        self.succeeds(StatusCode::OK, Shape::Plain(schema), description)
+    pub(crate) fn answers_plain(self, schema: Value) -> Self {
+        self.any_answer(StatusCode::OK, Content::Plain(schema))
     }
 
-    fn succeeds(mut self, status: StatusCode, shape: Shape, description: &'static str) -> Self {
-        self.successes.push(Success { status, description, shape });
+    fn any_answer(mut self, status: StatusCode, content: Content) -> Self {
+        self.answers.push(Answer { status, content });
         self
     }
 
     /// Can fail in these ways, beside those that follow from what it takes and whom it is for.
-    pub(super) fn fails(mut self, failures: &[&'static str]) -> Self {
+    pub(crate) fn fails(mut self, failures: &[&'static str]) -> Self {
         self.failures.extend_from_slice(failures);
         self
     }
 
     /// The operation object of a rule.
-    pub(super) fn object(self, rule: &Rule, components: &Components) -> Value {
+    pub(super) fn object(self, rule: &Rule, schemas: &mut Schemas) -> Value {
+        let words = Words::of(rule);
         let mut object = json!({
-            "operationId": self.id,
-            "tags": [self.tag],
-            "summary": self.summary,
-            "description": self.full_description(rule.access),
+            "operationId": words.id,
+            "tags": [words.tag],
+            "summary": words.summary,
+            "description": full_description(&words.description, rule.access),
             "security": security(rule.access),
-            "responses": self.responses(rule, components),
+            "responses": self.responses(rule, &words, schemas),
         });
         let parameters: Vec<_> = self.parameter_names(rule).iter().map(|name| parameter(name)).collect();
         if !parameters.is_empty() {
             object["parameters"] = json!(parameters);
         }
         if let Some(body) = &self.body {
-            let example = components.get(body.component).map(|component| &component.example);
-            let content = json!({ "schema": of(body.component), "example": example });
+            let content =
+                json!({ "schema": schemas.request(body.described), "example": example(&body.described.name()) });
             object["requestBody"] = json!({ "required": body.required, "content": { "application/json": content } });
         }
         object
-    }
-
-    fn full_description(&self, access: Access) -> String {
-        let needed = match access {
-            Access::Public => "Needs no key.".to_owned(),
-            Access::AnyKey => "Needs a tenant's key, with any permissions.".to_owned(),
-            Access::Key(permission) => format!("Needs the permission `{permission}`."),
-            Access::Root => "Needs the root key.".to_owned(),
-        };
-        if self.description.is_empty() { needed } else { format!("{}\n\n{needed}", self.description) }
     }
 
     fn heeds_versions(&self, method: &Method) -> bool {
@@ -200,10 +158,10 @@ impl Operation {
         names
     }
 
-    fn responses(&self, rule: &Rule, components: &Components) -> Value {
+    fn responses(&self, rule: &Rule, words: &Words, schemas: &mut Schemas) -> Value {
         let mut responses = Map::new();
         let limited = rule.rate_class.is_some();
-        for success in &self.successes {
+        for answer in &self.answers {
             let mut headers = vec!["x-request-id"];
             if limited {
                 headers.extend(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]);
@@ -211,15 +169,13 @@ impl Operation {
             if self.versioned {
                 headers.push("etag");
             }
-            let mut response = json!({ "description": success.description, "headers": header_refs(&headers) });
-            if let Some((schema, example)) = success.shape.content(components) {
-                let mut content = json!({ "schema": schema });
-                if !example.is_null() {
-                    content["example"] = example;
-                }
+            let status = answer.status.as_str();
+            let mut response = json!({ "description": words.answers.get(status), "headers": header_refs(&headers) });
+            let own_example = example(&format!("{} {} {status}", rule.method, rule.path));
+            if let Some(content) = answer.content.object(own_example, schemas) {
                 response["content"] = json!({ "application/json": content });
             }
-            responses.insert(success.status.as_str().to_owned(), response);
+            responses.insert(status.to_owned(), response);
         }
         let mut failures = self.failures.clone();
         if rule.access != Access::Public {
@@ -247,6 +203,16 @@ impl Operation {
     }
 }
 
+fn full_description(description: &str, access: Access) -> String {
+    let needed = match access {
+        Access::Public => "Needs no key.".to_owned(),
+        Access::AnyKey => "Needs a tenant's key, with any permissions.".to_owned(),
+        Access::Key(permission) => format!("Needs the permission `{permission}`."),
+        Access::Root => "Needs the root key.".to_owned(),
+    };
+    if description.is_empty() { needed } else { format!("{description}\n\n{needed}") }
+}
+
 /// The roles in a requirement are the permissions that a key needs (OpenAPI 3.1, "Security Requirement Object").
 fn security(access: Access) -> Value {
     match access {
@@ -257,26 +223,31 @@ fn security(access: Access) -> Value {
     }
 }
 
-impl Shape {
-    /// The schema and an example.
-    fn content(&self, components: &Components) -> Option<(Value, Value)> {
-        let example_of = |name| components.get(name).map_or(Value::Null, |component| component.example.clone());
+impl Content {
+    /// The media type object: the schema, with the example that the answer has of its own or that of its type.
+    fn object(&self, own_example: Value, schemas: &mut Schemas) -> Option<Value> {
+        let example_of = |described: &Described| match &own_example {
+            Value::Null => example(&described.name()),
+            own => own.clone(),
+        };
         let wrapped =
             |schema: Value| json!({ "type": "object", "required": ["data"], "properties": { "data": schema } });
         Some(match self {
             Self::Nothing => return None,
-            Self::Plain(schema) => (schema.clone(), Value::Null),
-            Self::One(name) => (wrapped(of(name)), json!({ "data": example_of(name) })),
-            Self::OneLike(name, example) => (wrapped(of(name)), json!({ "data": example })),
-            Self::List(name) => {
-                (wrapped(json!({ "type": "array", "items": of(name) })), json!({ "data": [example_of(name)] }))
+            Self::Plain(schema) => json!({ "schema": schema }),
+            Self::One(one) => {
+                json!({ "schema": wrapped(schemas.answer(*one)), "example": { "data": example_of(one) } })
             }
-            Self::Page(name) => {
+            Self::List(one) => {
+                let list = json!({ "type": "array", "items": schemas.answer(*one) });
+                json!({ "schema": wrapped(list), "example": { "data": [example_of(one)] } })
+            }
+            Self::Page(one) => {
                 let schema = json!({
                     "type": "object",
                     "required": ["data", "has_more", "next_cursor"],
                     "properties": {
-                        "data": { "type": "array", "items": of(name) },
+                        "data": { "type": "array", "items": schemas.answer(*one) },
                         "has_more": { "type": "boolean", "description": "whether there are more behind these" },
                         "next_cursor": {
                             "type": ["string", "null"],
@@ -284,7 +255,8 @@ impl Shape {
                         },
                     },
                 });
-                (schema, json!({ "data": [example_of(name)], "has_more": false, "next_cursor": null }))
+                let example = json!({ "data": [example_of(one)], "has_more": false, "next_cursor": null });
+                json!({ "schema": schema, "example": example })
             }
         })
     }

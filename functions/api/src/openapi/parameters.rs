@@ -8,10 +8,12 @@ use shared::domain::event::IDEMPOTENCY_KEY_CHARACTERS_MAX;
 use shared::domain::id::{EventId, KeyId, ReplayId, TenantId};
 use shared::store::page::{PAGE_DEFAULT, PAGE_MAX};
 
-use super::endpoint_schemas::uid;
-use super::shape::{event_type, id, integer, list_of, one_of, text, time_input, with, word};
+use super::schemas::plain;
 use crate::insights::{WINDOW_HOURS_DEFAULT, WINDOW_HOURS_MAX};
 use crate::query::VALUES_MAX;
+use schemars::{JsonSchema, SchemaGenerator};
+use shared::domain::event_type::EventType;
+use shared::domain::schema::{TimeInput, Uid};
 
 /// `components.parameters`.
 pub(super) fn parameters() -> Value {
@@ -30,34 +32,34 @@ pub(super) fn parameters() -> Value {
         "pattern": "^[!-~]([ -~]*[!-~])?$",
     });
     let version = json!({ "type": "string", "pattern": "^(\\*|[0-9]+|\"[0-9]+\")$" });
-    let statuses = list_of(one_of(&DeliveryStatus::ALL), 0, VALUES_MAX);
-    let types = list_of(event_type(), 0, VALUES_MAX);
-    let limit = with(integer(1, PAGE_MAX), "default", PAGE_DEFAULT);
+    let statuses = json!({ "type": "array", "items": of::<DeliveryStatus>(), "maxItems": VALUES_MAX });
+    let types = json!({ "type": "array", "items": of::<EventType>(), "maxItems": VALUES_MAX });
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT });
     let cursor = json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" });
     let all = [
         ("endpoint", at("path", "endpoint", endpoint, "an endpoint's id or uid")),
-        ("uid", at("path", "endpoint", uid(), "the caller's own key of the endpoint")),
-        ("event", at("path", "event", id(EventId::PREFIX), "an event's id")),
-        ("replay", at("path", "replay", id(ReplayId::PREFIX), "a replay's id")),
-        ("tenant", at("path", "tenant", id(TenantId::PREFIX), "a tenant's id")),
-        ("key", at("path", "key", id(KeyId::PREFIX), "an API key's id")),
-        ("name", at("path", "name", event_type(), "an event type")),
+        ("uid", at("path", "endpoint", of::<Uid>(), "the caller's own key of the endpoint")),
+        ("event", at("path", "event", of::<EventId>(), "an event's id")),
+        ("replay", at("path", "replay", of::<ReplayId>(), "a replay's id")),
+        ("tenant", at("path", "tenant", of::<TenantId>(), "a tenant's id")),
+        ("key", at("path", "key", of::<KeyId>(), "an API key's id")),
+        ("name", at("path", "name", of::<EventType>(), "an event type")),
         ("limit", at("query", "limit", limit, "how many at the most")),
         (
             "deliveries_cursor",
             at("query", "deliveries_cursor", cursor.clone(), "the `deliveries_next_cursor` of an earlier answer"),
         ),
         ("cursor", at("query", "cursor", cursor, "the `next_cursor` of an earlier page of the same list")),
-        ("endpoint_status", at("query", "status", one_of(&EndpointStatus::ALL), "only those in this state")),
+        ("endpoint_status", at("query", "status", of::<EndpointStatus>(), "only those in this state")),
         (
             "subscribed_event_type",
-            at("query", "event_type", event_type(), "only those whose subscription matches this type"),
+            at("query", "event_type", of::<EventType>(), "only those whose subscription matches this type"),
         ),
         ("delivery_status", at("query", "status", statuses, "only those in this state; may stand several times")),
         ("event_type", at("query", "event_type", types, "only those of this type; may stand several times")),
-        ("created_after", at("query", "created_after", time_input(), "from this time on")),
-        ("created_before", at("query", "created_before", time_input(), "up to this time, which does not count")),
-        ("include", at("query", "include", word("payload"), "adds what was sent")),
+        ("created_after", at("query", "created_after", of::<TimeInput>(), "from this time on")),
+        ("created_before", at("query", "created_before", of::<TimeInput>(), "up to this time, which does not count")),
+        ("include", at("query", "include", json!({ "type": "string", "const": "payload" }), "adds what was sent")),
         (
             "sort_by",
             at(
@@ -95,7 +97,7 @@ pub(super) fn parameters() -> Value {
 pub(super) fn headers() -> Value {
     let number = |description: &str| header(json!({ "type": "integer", "minimum": 0 }), description, false);
     named([
-        ("x-request-id", header(text(), "the request's id; the logs carry it too", true)),
+        ("x-request-id", header(json!({ "type": "string" }), "the request's id; the logs carry it too", true)),
         (
             "etag",
             header(
@@ -105,11 +107,17 @@ pub(super) fn headers() -> Value {
             ),
         ),
         ("retry-after", header(json!({ "type": "integer", "minimum": 0 }), "seconds to wait", true)),
-        ("www-authenticate", header(text(), "how to present a key", true)),
+        ("www-authenticate", header(json!({ "type": "string" }), "how to present a key", true)),
         ("ratelimit-limit", number("requests a minute of this class; only where they are limited")),
         ("ratelimit-remaining", number("how many are left in this minute")),
         ("ratelimit-reset", number("seconds until there are more")),
     ])
+}
+
+fn of<T: JsonSchema>() -> Value {
+    let mut schema = T::json_schema(&mut SchemaGenerator::default());
+    plain(&mut schema);
+    schema.to_value()
 }
 
 fn named<const N: usize>(all: [(&str, Value); N]) -> Value {
@@ -126,8 +134,11 @@ fn header(schema: Value, description: &str, required: bool) -> Value {
 
 /// What receivers get in the headers of a webhook.
 pub(super) fn webhook_headers() -> Value {
-    let text = |name: &str, description: &str| at("header", name, text(), description);
-    let required = |parameter: Value| with(parameter, "required", true);
+    let text = |name: &str, description: &str| at("header", name, json!({ "type": "string" }), description);
+    let required = |mut parameter: Value| {
+        parameter["required"] = json!(true);
+        parameter
+    };
     json!([
         required(text("webhook-id", "the event's id; the same at every attempt, so that what comes twice can be told")),
         required(text("webhook-timestamp", "when this attempt was made, in seconds since 1970")),

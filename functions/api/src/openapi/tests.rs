@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::words::{EXAMPLES, OPERATIONS};
 use crate::document;
 
 fn at_every_level(value: &Value, look: &mut impl FnMut(&Value)) {
@@ -83,34 +84,22 @@ fn operations_have_names_of_their_own() {
 }
 
 #[test]
-fn patterns_are_those_of_the_code() {
-    let schema = |schema: Value| jsonschema::draft202012::new(&schema).unwrap();
-    let agree = |validator: &jsonschema::Validator, text: &str, accepted: bool| {
-        assert_eq!(validator.is_valid(&json!(text)), accepted, "{text:?}");
-    };
-    let uid = schema(super::endpoint_schemas::uid());
-    for text in ["", "a", "test", "testing", "ep_1", "ep", "a b", "a.b:c-d_e", "é", &"x".repeat(128), &"x".repeat(129)]
-    {
-        agree(&uid, text, shared::domain::endpoint_input::check_uid(text.to_owned()).is_ok());
+fn every_operation_and_every_answer_has_its_words_and_no_words_are_left_over() {
+    let mut operations = BTreeSet::new();
+    let mut examples: BTreeSet<_> = document()["components"]["schemas"].as_object().unwrap().keys().cloned().collect();
+    for (path, methods) in document()["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let name = format!("{} {path}", method.to_uppercase());
+            let words = &OPERATIONS[&name];
+            let described = operation["responses"].as_object().unwrap().iter().filter(|(_, r)| r["$ref"].is_null());
+            let described: BTreeSet<_> = described.map(|(status, _)| status.clone()).collect();
+            assert_eq!(described, words.answers.keys().cloned().collect(), "{name}");
+            examples.extend(described.iter().map(|status| format!("{name} {status}")));
+            assert!(operations.insert(name));
+        }
     }
-    let types = schema(super::shape::event_type());
-    let patterns = schema(super::shape::event_type_pattern());
-    for text in ["", ".", "a", "a.", ".a", "a..b", "a b", "a.*", "*", "a.b-c_d", "*.a", "a*", "a.**", &"x".repeat(129)]
-    {
-        agree(&types, text, text.parse::<shared::domain::event_type::EventType>().is_ok());
-        agree(&patterns, text, text.parse::<shared::domain::event_type::EventTypePattern>().is_ok());
-    }
-    let printable = schema(super::shape::printable(8));
-    for text in
-        ["", "a", "ä\u{1F980}", "a\nb", "\u{7f}", "\u{85}", "\u{a0}", "\u{fffd}", "\u{ffff}", "12345678", "123456789"]
-    {
-        agree(&printable, text, shared::domain::validation::printable(text.to_owned(), 8).is_ok());
-    }
-    let ids = schema(super::shape::id("ep_"));
-    let good = "ep_01J1C6ZGQ6FQTH2X6M2VS3P0XW";
-    for text in
-        [good, &good.to_lowercase(), &good.replace("01", "81"), &good.replace('J', "I"), &format!("{good}0"), "evt_"]
-    {
-        agree(&ids, text, text.parse::<shared::domain::id::EndpointId>().is_ok());
+    assert_eq!(operations, OPERATIONS.keys().cloned().collect());
+    for name in EXAMPLES.keys() {
+        assert!(examples.contains(name), "{name} is no schema and no answer");
     }
 }
