@@ -154,5 +154,5 @@ impl Directory {
 
 /// The count of changes that a tenant's list is of; a deleted tenant has none.
 fn current_version(scope: Scope, tenant: &TenantItem) -> Option<u64> {
-    tenant.tenant.deleted_at.is_none().then(|| tenant.endpoints_version(scope))
+    (!tenant.is_deleted()).then(|| tenant.endpoints_version(scope))
 }

@@ -117,7 +117,7 @@ impl EndpointView {
             created_at: endpoint.created_at.into(),
             created_by: endpoint.created_by,
             updated_at: endpoint.updated_at.into(),
-            updated_by: endpoint.updated_by,
+            updated_by: endpoint.updated_by.key(),
             secret,
         }
     }

@@ -89,7 +89,7 @@ pub(crate) async fn delete(State(api): State<Api>, Path(tenant): Path<String>) -
 pub(crate) const NO_TENANT: ApiError = ApiError::NotFound("tenant");
 
 pub(crate) async fn find(api: &Api, id: TenantId) -> Result<Tenant, ApiError> {
-    let found = api.services.store.tenant(id).await?.map(|item| item.tenant);
+    let found = api.services.store.tenant(id).await?.map(|item| item.tenant());
     found.filter(|tenant| tenant.deleted_at.is_none()).ok_or(NO_TENANT)
 }
 

@@ -13,6 +13,7 @@ mod bad_input;
 mod bounds;
 mod catalogue;
 mod claims;
+mod configuration;
 mod cost;
 mod crashes;
 mod drains;

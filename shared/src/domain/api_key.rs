@@ -136,25 +136,21 @@ impl KeyHash {
 }
 
 /// What is known of a key; the key itself is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Its public name.
     pub id: KeyId,
     /// The environment it opens.
-    #[serde(flatten)]
     pub scope: Scope,
     /// What it is for.
     pub name: String,
     /// What it allows.
     pub permissions: BTreeSet<Permission>,
     /// When it was made.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// From when on it is refused.
-    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub valid_until: Option<Timestamp>,
     /// Whether it is the token of a portal session: short-lived, and not listed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub portal: bool,
 }
 

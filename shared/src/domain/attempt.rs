@@ -104,10 +104,9 @@ pub struct Failure {
 }
 
 /// One HTTP request of a delivery, as it is recorded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// When the request began.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub at: Timestamp,
     /// What made Outhook try.
     pub trigger: Trigger,
@@ -120,20 +119,9 @@ pub struct Attempt {
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
     /// The first bytes of the response body, printable; empty if there was none.
-    #[serde(default)]
     pub response_body: String,
     /// Whether it is one of the attempts that the endpoint's retry policy allows. Manual ones are not, and those that were given up early.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub counted: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_yes(value: &bool) -> bool {
-    *value
 }
 
 impl Attempt {

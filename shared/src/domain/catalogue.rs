@@ -58,7 +58,7 @@ pub struct EventTypeInput {
 }
 
 /// An event type in a tenant's catalogue.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CatalogueEntry {
     /// Its name.
     pub name: EventType,
@@ -71,10 +71,8 @@ pub struct CatalogueEntry {
     /// Whether it is no longer used; events of it are accepted all the same.
     pub archived: bool,
     /// When it was put first, or again after a deletion.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// When it was put last.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub updated_at: Timestamp,
 }
 

@@ -62,14 +62,13 @@ impl std::str::FromStr for DeliveryStatus {
 }
 
 /// One event on its way to one endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The endpoint's id.
     pub endpoint_id: EndpointId,
     /// The event's id.
     pub event_id: EventId,
     /// Whose it is and in which mode.
-    #[serde(flatten)]
     pub scope: Scope,
     /// What happened.
     pub event_type: EventType,
@@ -78,52 +77,25 @@ pub struct Delivery {
     /// How many attempts there were; more than are kept in `attempts` where the oldest gave way.
     pub attempt_count: u32,
     /// How many attempts of the retry policy were used up in the present round: a replay begins a new one, with the whole schedule again.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub counted_attempts: u32,
     /// Names the payload fields that its body was made of at the first attempt; none for the standard body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_fields_hash: Option<FieldsHash>,
     /// Every attempt, oldest first; at most [`ATTEMPTS_KEPT_MAX`].
     pub attempts: Vec<Attempt>,
     /// When the next attempt is due; only while it is pending.
-    #[serde(
-        default,
-        with = "jiff::fmt::serde::timestamp::millisecond::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub next_attempt_at: Option<Timestamp>,
     /// What the next attempt is made for; only while it is pending.
-    #[serde(default, skip_serializing_if = "is_automatic")]
     pub next_trigger: Trigger,
     /// When the schedule goes on after a manual retry that fails; `None` where it had ended.
-    #[serde(
-        default,
-        with = "jiff::fmt::serde::timestamp::millisecond::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub resume_at: Option<Timestamp>,
     /// Whether the receiver's `Retry-After` is why it waits for so long.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry_after: bool,
     /// Whether what follows from its end is still to be done: telling of it, disabling a receiver that is gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub effects_due: bool,
     /// When the event was matched to the endpoint.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// When it was recorded last.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub updated_at: Timestamp,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_automatic(trigger: &Trigger) -> bool {
-    *trigger == Trigger::Automatic
 }
 
 /// What a delivery's body is made of.

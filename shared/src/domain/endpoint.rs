@@ -72,32 +72,47 @@ pub enum Authorization {
     },
 }
 
+/// Who changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// A caller, with this key.
+    Key(KeyId),
+    /// Outhook itself.
+    Outhook,
+}
+
+impl Author {
+    /// The caller's key, if it was a caller.
+    #[must_use]
+    pub fn key(self) -> Option<KeyId> {
+        match self {
+            Self::Key(id) => Some(id),
+            Self::Outhook => None,
+        }
+    }
+}
+
 /// What is known of an endpoint's signing keys without reading them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signing {
     /// The version of the secret in Secrets Manager that is current; deliver caches by it.
     pub secret_version: String,
     /// When the newest key was made.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// The public key of an asymmetric scheme, `whpk_…`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// Until when the key before it signs too.
-    #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub previous_expires_at: Option<Timestamp>,
 }
 
 /// A receiver's URL with all that belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
     /// Whose it is and in which mode.
-    #[serde(flatten)]
     pub scope: Scope,
     /// What the caller says of it.
-    #[serde(flatten)]
     pub settings: EndpointSettings,
     /// Whether it gets events.
     pub status: EndpointStatus,
@@ -108,22 +123,20 @@ pub struct Endpoint {
     /// Counts changes, from 1.
     pub version: u64,
     /// When it was made.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// With which key.
     pub created_by: KeyId,
     /// When it was changed last.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub updated_at: Timestamp,
-    /// With which key; `None` when Outhook did.
-    pub updated_by: Option<KeyId>,
+    /// By whom.
+    pub updated_by: Author,
 }
 
 /// The most that all fields of an endpoint take together, as JSON, in bytes: deliver keeps the endpoints of the tenants that it serves in memory.
 pub const ENDPOINT_BYTES_MAX: usize = 64 * 1_024;
 
 /// What the caller says of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointSettings {
     /// The caller's own unique key, or `None`.
     pub uid: Option<String>,
@@ -142,10 +155,8 @@ pub struct EndpointSettings {
     /// Headers that go along with every request, by lower-case name.
     pub headers: BTreeMap<String, String>,
     /// How its requests are signed.
-    #[serde(default)]
     pub signature: Signature,
     /// Which fields its body has; empty means the standard body.
-    #[serde(default)]
     pub payload_fields: Vec<PayloadField>,
     /// How often and how far apart it is tried.
     pub retry: RetryPolicy,
@@ -235,7 +246,7 @@ impl Endpoint {
             created_at: now,
             created_by: key_id,
             updated_at: now,
-            updated_by: None,
+            updated_by: Author::Outhook,
         }
     }
 }

@@ -108,37 +108,28 @@ impl Default for RateLimits {
 pub const RATE_LIMIT_MAX: u32 = 1_000_000;
 
 /// One customer organisation of the operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
     /// What the operator says of it.
-    #[serde(flatten)]
     pub settings: TenantSettings,
     /// When it was made.
-    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub created_at: Timestamp,
     /// When it was deleted; what it leaves is being cleaned up since.
-    #[serde(
-        default,
-        with = "jiff::fmt::serde::timestamp::millisecond::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
     pub deleted_at: Option<Timestamp>,
 }
 
 /// What the operator says of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantSettings {
     /// What people call it.
     pub name: String,
     /// How many endpoints it may have in each mode.
     pub max_endpoints: u32,
     /// Whether its signing secrets can be read again.
-    #[serde(default)]
     pub secret_visibility: SecretVisibility,
     /// How many requests a minute it may make.
-    #[serde(default)]
     pub rate_limits: RateLimits,
 }
 

@@ -33,7 +33,7 @@ pub async fn delete(services: &Services, id: TenantId, now: Timestamp) -> Result
 /// # Errors
 /// When AWS does not answer; the note stays and the rest is done next time.
 pub async fn clear_tenant(services: &Services, id: TenantId) -> Result<(), AwsError> {
-    let deleted = services.store.tenant(id).await?.is_some_and(|item| item.tenant.deleted_at.is_some());
+    let deleted = services.store.tenant(id).await?.is_some_and(|item| item.is_deleted());
     if deleted {
         for mode in [Mode::Live, Mode::Test] {
             let scope = Scope { tenant_id: id, mode };

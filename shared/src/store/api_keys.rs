@@ -2,14 +2,12 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::items::TenantItem;
+use super::items::{KeyItem, TenantItem};
 use super::keys::Key;
-use super::{Store, Stored, from_item, key_item, keys, text, to_item};
+use super::{Store, from_item, key_item, keys, text, to_item};
 use crate::aws_error::AwsError;
-use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX, KeyHash};
+use crate::domain::api_key::{ApiKey, ApiKeySecret, KEYS_PER_TENANT_MAX};
 use crate::domain::id::{KeyId, TenantId};
 use crate::domain::tenant::Tenant;
 
@@ -27,27 +25,13 @@ pub enum KeyAdded {
     LimitReached,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct KeyItem {
-    #[serde(flatten)]
-    key: ApiKey,
-    hash: KeyHash,
-    /// Only tokens of portal sessions go by themselves; a key that has expired stays listed.
-    #[serde(default, with = "jiff::fmt::serde::timestamp::second::optional", skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-}
-
-impl Stored for KeyItem {
-    const KIND: &'static str = "api_key";
-}
-
 impl Store {
     /// Keeps a new API key of a tenant; of the key itself only its hash.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn add_key(&self, key: &ApiKey, secret: &ApiKeySecret) -> Result<KeyAdded, AwsError> {
-        if self.tenant(key.scope.tenant_id).await?.is_none_or(|item| item.tenant.deleted_at.is_some()) {
+        if self.tenant(key.scope.tenant_id).await?.is_none_or(|item| item.is_deleted()) {
             return Ok(KeyAdded::NoTenant);
         }
         let (tenant_id, hash) = (key.scope.tenant_id, secret.hash());
@@ -57,11 +41,10 @@ impl Store {
             (keys::api_key(tenant_id, &hash), keys::API_KEY_PREFIX, KEYS_PER_TENANT_MAX)
         };
         let alike = self.key_items(tenant_id, prefix).await?;
-        if alike.iter().filter(|item| !key.portal || item.key.is_valid(key.created_at)).count() >= alike_max {
+        if alike.iter().filter(|item| !key.portal || item.is_valid(key.created_at)).count() >= alike_max {
             return Ok(KeyAdded::LimitReached);
         }
-        let expires_at = key.valid_until.filter(|_| key.portal);
-        let item = to_item(&name, &KeyItem { key: key.clone(), hash, expires_at })?;
+        let item = to_item(&name, &KeyItem::new(key.clone(), hash))?;
         self.client
             .put_item()
             .table_name(&self.table)
@@ -78,7 +61,7 @@ impl Store {
     /// When DynamoDB does not answer.
     pub async fn keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKey>, AwsError> {
         let items = self.key_items(tenant_id, keys::API_KEY_PREFIX).await?.into_iter();
-        let mut keys: Vec<_> = items.map(|item| item.key).collect();
+        let mut keys: Vec<_> = items.map(ApiKey::from).collect();
         keys.sort_by_key(|key| key.id);
         Ok(keys)
     }
@@ -89,7 +72,7 @@ impl Store {
     /// When DynamoDB does not answer.
     pub async fn delete_key(&self, tenant_id: TenantId, id: KeyId) -> Result<bool, AwsError> {
         let items = self.key_items(tenant_id, keys::API_KEY_PREFIX).await?;
-        let Some(found) = items.into_iter().find(|item| item.key.id == id) else { return Ok(false) };
+        let Some(found) = items.into_iter().find(|item| item.id == id) else { return Ok(false) };
         let key = keys::api_key(tenant_id, &found.hash);
         let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key_item(&key)));
         match delete.condition_expression("attribute_exists(PK)").send().await {
@@ -118,7 +101,7 @@ impl Store {
         let (Some(tenant), Some(key)) = (found.remove(&tenant_key), key) else { return Ok(None) };
         let tenant: TenantItem = from_item(tenant)?;
         let item: KeyItem = from_item(key)?;
-        Ok(tenant.tenant.deleted_at.is_none().then_some((item.key, tenant.tenant)))
+        Ok((!tenant.is_deleted()).then(|| (item.into(), tenant.tenant())))
     }
 
     /// The keys, or the portal sessions, of a tenant, page by page to the end.

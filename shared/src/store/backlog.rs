@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, Select};
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
-use super::batch::{Condition, Write};
+use super::batch::{Condition, Write, named, names};
 use super::keys::{self, INDEX, INDEX_PK, INDEX_SK};
 use super::{Item, Store, number, text};
 use crate::aws_error::AwsError;
@@ -131,8 +131,11 @@ fn waits(item: &Item) -> Option<Waits> {
 pub fn cancel_delivery(endpoint_id: EndpointId, event_id: EventId, now: Timestamp) -> Write {
     Write::Update {
         key: keys::delivery(endpoint_id, event_id),
-        set: vec![("status", text(DeliveryStatus::Cancelled.as_str())), ("updated_at", number(now.as_millisecond()))],
-        remove: vec!["next_attempt_at", "next_trigger", "resume_at", "retry_after", INDEX_PK, INDEX_SK],
+        set: named([
+            ("status", text(DeliveryStatus::Cancelled.as_str())),
+            ("updated_at", number(now.as_millisecond())),
+        ]),
+        remove: names(["next_attempt_at", "next_trigger", "resume_at", "retry_after", INDEX_PK, INDEX_SK]),
         only_if: vec![Condition::Is("status", text(DeliveryStatus::Pending.as_str()))],
     }
 }

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::keys::{Key, PK, SK};
-use super::{Item, Store, key_item};
+use super::{Item, Name, Named, Store, key_item};
 use crate::aws_error::AwsError;
 
 /// The most statements of one call (DynamoDB, `BatchExecuteStatement`).
@@ -38,12 +38,22 @@ pub enum Write {
         /// Its key.
         key: Key,
         /// Attributes and their new values, by name.
-        set: Vec<(&'static str, AttributeValue)>,
+        set: Named,
         /// Attributes that go.
-        remove: Vec<&'static str>,
+        remove: Vec<Name>,
         /// What must hold of it.
         only_if: Vec<Condition>,
     },
+}
+
+/// Attributes with their values, for [`Write::Update`].
+pub(super) fn named<const N: usize>(attributes: [(&'static str, AttributeValue); N]) -> Named {
+    attributes.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// Names of attributes, for [`Write::Update`].
+pub(super) fn names<const N: usize>(names: [&'static str; N]) -> Vec<Name> {
+    names.into_iter().map(Name::from).collect()
 }
 
 /// What must hold of an attribute for a write to be carried out.

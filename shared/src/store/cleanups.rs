@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
+use super::items::ReplayItem;
 use super::keys::Key;
 use super::replays::Replay;
 use super::{Item, Store, Stored, from_item, key_item, keys, kind_of, text, to_item};
@@ -102,7 +103,7 @@ impl Store {
         let read = |(key, item): (Key, Item)| {
             let read = match kind_of(&item) {
                 Some(Cleanup::KIND) => from_item(item).map(Due::Cleanup),
-                _ => from_item(item).map(|replay| Due::Replay(Box::new(replay))),
+                _ => from_item::<ReplayItem>(item).map(|item| Due::Replay(Box::new(item.into()))),
             };
             read.inspect_err(|error| tracing::error!(%error, key = key.pk, "what is to be cleaned up cannot be read"))
                 .ok()

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::batch::{Condition, Write};
-use super::items::{DeliveryItem, EventItem, StoredEvent, TenantItem, index_key};
-use super::keys::{self, INDEX_PK, INDEX_SK, TTL};
+use super::items::{DeliveryItem, EventItem, StoredEvent, TenantItem};
+use super::keys;
 use super::page::Page;
 use super::query::{Partition, Window};
-use super::{Item, Store, from_item, number, text, to_item};
+use super::{Item, Store, changes, from_item, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
@@ -45,7 +45,8 @@ pub struct Round {
 
 impl From<DeliveryItem> for StoredDelivery {
     fn from(item: DeliveryItem) -> Self {
-        Self { delivery: item.delivery, replay_id: item.replay_id, expires_at: item.expires_at }
+        let (replay_id, expires_at) = (item.replay_id, item.state.expires_at);
+        Self { delivery: item.into_delivery(), replay_id, expires_at }
     }
 }
 
@@ -64,37 +65,11 @@ pub fn insert_delivery(delivery: &Delivery, expires_at: Timestamp) -> Result<Wri
 /// # Errors
 /// When it cannot be put in its stored form.
 pub fn update_delivery(before: &Delivery, after: &Delivery, expires_at: Timestamp) -> Result<Write, AwsError> {
-    /// What a change can touch; what is not there afterwards goes.
-    const CHANGING: [&str; 11] = [
-        "status",
-        "attempt_count",
-        "counted_attempts",
-        "payload_fields_hash",
-        "attempts",
-        "updated_at",
-        "next_attempt_at",
-        "next_trigger",
-        "resume_at",
-        "retry_after",
-        "effects_due",
-    ];
     let attribute = |trigger: Trigger| {
         serde_dynamo::to_attribute_value(trigger).map_err(|error| AwsError::unreadable("dynamodb:Put", error))
     };
-    let mut shape: Item = serde_dynamo::to_item(after).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
-    let mut set = vec![(TTL, number(expires_at.as_second()))];
-    // Whatever was there: what somebody else has set meanwhile goes too.
-    let mut remove = Vec::new();
-    for name in CHANGING {
-        match shape.remove(name) {
-            Some(value) => set.push((name, value)),
-            None => remove.push(name),
-        }
-    }
-    match index_key(after) {
-        Some((pk, sk)) => set.extend([(INDEX_PK, text(pk)), (INDEX_SK, text(sk))]),
-        None => remove.extend([INDEX_PK, INDEX_SK]),
-    }
+    // All of the state, whatever was there: what somebody else has set meanwhile goes too.
+    let (set, remove) = changes(&DeliveryItem::new(after.clone(), expires_at).state)?;
     let only_if = vec![
         Condition::Is("attempt_count", number(before.attempt_count)),
         Condition::Is("status", text(before.status.as_str())),
@@ -119,7 +94,7 @@ pub fn replay_delivery(
 ) -> Result<Write, AwsError> {
     let mut write = update_delivery(before, after, expires_at)?;
     if let Write::Update { set, .. } = &mut write {
-        set.push(("replay_id", text(by.to_string())));
+        set.push(("replay_id".into(), text(by.to_string())));
     }
     Ok(write)
 }
@@ -136,7 +111,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<StoredDelivery>, AwsError> {
         let found: Option<DeliveryItem> = self.get(&keys::delivery(endpoint_id, event_id), true).await?;
-        Ok(found.filter(|item| item.expires_at > now).map(StoredDelivery::from))
+        Ok(found.filter(|item| item.state.expires_at > now).map(StoredDelivery::from))
     }
 
     /// Reads many deliveries with one call per hundred, by endpoint and event.
@@ -229,7 +204,7 @@ impl Store {
         let partitions = Self::delivery_partitions(endpoint_id, statuses);
         let read = |item: Item| {
             let item: DeliveryItem = from_item(item)?;
-            Ok(Some(item).filter(|item| item.expires_at > now).map(StoredDelivery::from))
+            Ok(Some(item).filter(|item| item.state.expires_at > now).map(StoredDelivery::from))
         };
         let keep = |stored: &StoredDelivery| {
             (statuses.is_empty() || statuses.contains(&stored.delivery.status)) && keep(stored)

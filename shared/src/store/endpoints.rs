@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::key_of;
 use super::cleanups::{Cleanup, cleanup_item};
+use super::items::EndpointItem;
 use super::page::Page;
 use super::payload_fields::fields_item;
 use super::transaction::Committed;
@@ -70,10 +71,6 @@ pub enum EndpointChanged {
 #[derive(Serialize, Deserialize)]
 pub(super) struct UidItem {
     endpoint_id: EndpointId,
-}
-
-impl Stored for Endpoint {
-    const KIND: &'static str = "endpoint";
 }
 
 impl Stored for UidItem {
@@ -196,7 +193,8 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn endpoint(&self, scope: Scope, id: EndpointId) -> Result<Option<Endpoint>, AwsError> {
-        self.get(&keys::endpoint(scope, id), true).await
+        let found: Option<EndpointItem> = self.get(&keys::endpoint(scope, id), true).await?;
+        Ok(found.map(Endpoint::from))
     }
 
     /// Which endpoint has this uid.
@@ -226,8 +224,8 @@ impl Store {
             for item in items {
                 let key = key_of(&item).map(|key| key.sk).unwrap_or_default();
                 examined = key.strip_prefix(keys::ENDPOINT_PREFIX).and_then(|id| id.parse().ok()).or(examined);
-                match from_item(item) {
-                    Ok(endpoint) => kept.extend(Some(endpoint).filter(&keep)),
+                match from_item::<EndpointItem>(item) {
+                    Ok(item) => kept.extend(Some(Endpoint::from(item)).filter(&keep)),
                     // One that cannot be read is not a reason to show none.
                     Err(error) => tracing::error!(%error, key, "an endpoint cannot be read; it is left out of a list"),
                 }
@@ -264,8 +262,8 @@ impl Store {
             let (items, next) = self.query_endpoints(scope, start, None).await?;
             for item in items {
                 let key = item.get(keys::SK).and_then(|key| key.as_s().ok()).cloned();
-                match from_item(item) {
-                    Ok(endpoint) => all.push(endpoint),
+                match from_item::<EndpointItem>(item) {
+                    Ok(item) => all.push(item.into()),
                     Err(error) => {
                         tracing::error!(%error, tenant_id = %scope.tenant_id, key, "an endpoint cannot be read");
                         unreadable += 1;
@@ -312,7 +310,7 @@ impl Store {
         condition: &str,
         version: Option<u64>,
     ) -> Result<TransactWriteItem, AwsError> {
-        let item = to_item(&keys::endpoint(endpoint.scope, endpoint.id), endpoint)?;
+        let item = to_item(&keys::endpoint(endpoint.scope, endpoint.id), &EndpointItem::from(endpoint.clone()))?;
         let put = Put::builder().table_name(&self.table).set_item(Some(item)).condition_expression(condition);
         let put = match version {
             Some(version) => put.expression_attribute_values(":version", number(version)),
@@ -374,7 +372,7 @@ impl Store {
 /// What an endpoint counts for among all of its tenant's, in bytes: some 1 to 70 KiB.
 #[must_use]
 pub fn bytes_of(endpoint: &Endpoint) -> usize {
-    serde_json::to_vec(endpoint).unwrap_or_default().len()
+    serde_json::to_vec(&EndpointItem::from(endpoint.clone())).unwrap_or_default().len()
 }
 
 fn grown(before: usize, after: usize) -> i64 {

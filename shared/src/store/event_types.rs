@@ -1,24 +1,14 @@
 //! A tenant's catalogue of event types.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use serde::{Deserialize, Serialize};
 
+use super::items::EventTypeItem;
 use super::page::Page;
-use super::{Store, Stored, from_item, key_item, keys, text, to_item};
+use super::{Store, from_item, key_item, keys, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::catalogue::CatalogueEntry;
 use crate::domain::event_type::EventType;
 use crate::domain::id::TenantId;
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct EventTypeItem {
-    #[serde(flatten)]
-    entry: CatalogueEntry,
-}
-
-impl Stored for EventTypeItem {
-    const KIND: &'static str = "event_type";
-}
 
 impl Store {
     /// Keeps an entry, new or over the one there was; whether it is new.
@@ -27,7 +17,7 @@ impl Store {
     /// When DynamoDB does not answer.
     pub async fn put_event_type(&self, tenant_id: TenantId, entry: &CatalogueEntry) -> Result<bool, AwsError> {
         let key = keys::event_type(tenant_id, entry.name.as_str());
-        let item = to_item(&key, &EventTypeItem { entry: entry.clone() })?;
+        let item = to_item(&key, &EventTypeItem::from(entry.clone()))?;
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let answer = put.return_values(ReturnValue::AllOld).send().await;
         let answer = answer.map_err(|error| AwsError::from_sdk("dynamodb:PutItem", &error))?;
@@ -40,7 +30,7 @@ impl Store {
     /// When DynamoDB does not answer.
     pub async fn event_type(&self, tenant_id: TenantId, name: &EventType) -> Result<Option<CatalogueEntry>, AwsError> {
         let found: Option<EventTypeItem> = self.get(&keys::event_type(tenant_id, name.as_str()), true).await?;
-        Ok(found.map(|item| item.entry))
+        Ok(found.map(CatalogueEntry::from))
     }
 
     /// Removes an entry; whether there was one.
@@ -82,7 +72,7 @@ impl Store {
                 .await
                 .map_err(|error| AwsError::from_sdk("dynamodb:Query", &error))?;
             for item in answer.items.unwrap_or_default() {
-                entries.push(from_item::<EventTypeItem>(item)?.entry);
+                entries.push(from_item::<EventTypeItem>(item)?.into());
             }
             start = answer.last_evaluated_key;
             if start.is_none() {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::batch::{Condition, Write};
+use super::batch::{Condition, Write, named};
 use super::items::{EventItem, Kept, StoredEvent};
 use super::keys::{self, Key, TTL};
 use super::page::Page;
@@ -27,7 +27,7 @@ pub fn insert_event(event: &Event, delivered_to: &[EndpointId], kept: Kept) -> R
 pub fn keep_event_until(scope: Scope, id: EventId, until: Timestamp) -> Write {
     Write::Update {
         key: keys::event(scope, id),
-        set: vec![(TTL, number(until.as_second()))],
+        set: named([(TTL, number(until.as_second()))]),
         remove: Vec::new(),
         only_if: vec![
             Condition::Is("id", text(id.to_string())),

@@ -12,18 +12,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::api_keys::KeyItem;
 use super::cleanups::{Cleanup, CleanupItem};
 use super::endpoints::UidItem;
-use super::event_types::EventTypeItem;
 use super::flows::Flow;
 use super::idempotency::IdempotencyRecord;
-use super::items::{DeliveryItem, EventItem, TenantItem};
+use super::items::{DeliveryItem, EndpointItem, EventItem, EventTypeItem, KeyItem, ReplayItem, TenantItem};
 use super::keys::{Key, PK, SK};
 use super::payload_fields::FieldsItem;
-use super::replays::{Replay, ReplayItem};
+use super::replays::Replay;
 use super::saved_responses::SavedResponse;
 use super::{Item, Stored, from_item, kind_of, to_item};
+use crate::domain::catalogue::CatalogueEntry;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::health::Health;
 
@@ -98,10 +97,29 @@ fn rewrite_cleanup(key: &Key, item: Item) -> Option<Item> {
     Some(to_item(key, &CleanupItem { cleanup, index_pk, index_sk }).unwrap())
 }
 
+/// The same, by way of what the item stands for.
+fn rewrite_as<T: Stored + Serialize + DeserializeOwned + From<D>, D: From<T>>(key: &Key, item: Item) -> Option<Item> {
+    Some(to_item(key, &T::from(D::from(from_item::<T>(item).unwrap()))).unwrap())
+}
+
+fn rewrite_delivery(key: &Key, item: Item) -> Option<Item> {
+    let read: DeliveryItem = from_item(item).unwrap();
+    let (replay_id, expires_at) = (read.replay_id, read.state.expires_at);
+    let mut written = DeliveryItem::new(read.into_delivery(), expires_at);
+    written.replay_id = replay_id;
+    Some(to_item(key, &written).unwrap())
+}
+
+fn rewrite_key(key: &Key, item: Item) -> Option<Item> {
+    let read: KeyItem = from_item(item).unwrap();
+    let hash = read.hash.clone();
+    Some(to_item(key, &KeyItem::new(read.into(), hash)).unwrap())
+}
+
 fn rewrite_replay(key: &Key, item: Item) -> Option<Item> {
-    let (index_pk, index_sk) = index_of(&item);
-    let replay: Replay = from_item(item).unwrap();
-    Some(to_item(key, &ReplayItem { replay: &replay, index_pk, index_sk }).unwrap())
+    let sweep_at = index_of(&item).1.parse().unwrap();
+    let replay = Replay::from(from_item::<ReplayItem>(item).unwrap());
+    Some(to_item(key, &ReplayItem::new(replay, Some(sweep_at))).unwrap())
 }
 
 fn read_flow(_: &Key, item: Item) -> Option<Item> {
@@ -118,16 +136,16 @@ fn read_flow(_: &Key, item: Item) -> Option<Item> {
 
 const KINDS: [(&str, Rewrite); 14] = [
     (TenantItem::KIND, rewrite::<TenantItem>),
-    (KeyItem::KIND, rewrite::<KeyItem>),
-    (Endpoint::KIND, rewrite::<Endpoint>),
+    (KeyItem::KIND, rewrite_key),
+    (EndpointItem::KIND, rewrite_as::<EndpointItem, Endpoint>),
     (UidItem::KIND, rewrite::<UidItem>),
     (FieldsItem::KIND, rewrite::<FieldsItem>),
     (EventItem::KIND, rewrite::<EventItem>),
-    (DeliveryItem::KIND, rewrite::<DeliveryItem>),
+    (DeliveryItem::KIND, rewrite_delivery),
     (Flow::KIND, read_flow),
-    (Replay::KIND, rewrite_replay),
+    (ReplayItem::KIND, rewrite_replay),
     (Cleanup::KIND, rewrite_cleanup),
-    (EventTypeItem::KIND, rewrite::<EventTypeItem>),
+    (EventTypeItem::KIND, rewrite_as::<EventTypeItem, CatalogueEntry>),
     (IdempotencyRecord::KIND, rewrite::<IdempotencyRecord>),
     (SavedResponse::KIND, rewrite::<SavedResponse>),
     // Counted in place, and never read as a whole.

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Recorded, Store, Stored, Write, from_item, keys, number, text, to_item};
+use super::batch::named;
+use super::{Condition, Named, Recorded, Store, Stored, Write, from_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::EventId;
 use crate::domain::tenant::Scope;
@@ -108,7 +109,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, AwsError> {
         let until = number(plus_seconds(now, CLAIM_SECONDS).as_millisecond());
-        let set = vec![("claim", text(claim)), ("claimed_until", until)];
+        let set = named([("claim", text(claim)), ("claimed_until", until)]);
         self.change_claim(scope, key, &from.claim, set).await
     }
 
@@ -117,7 +118,7 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn confirm_claim(&self, scope: Scope, key: &str, claim: &str) -> Result<(), AwsError> {
-        self.change_claim(scope, key, claim, vec![("queued", AttributeValue::Bool(true))]).await.map(|_| ())
+        self.change_claim(scope, key, claim, named([("queued", AttributeValue::Bool(true))])).await.map(|_| ())
     }
 
     /// Gives up a claim whose event could not be sent, so that the next one need not wait.
@@ -125,16 +126,10 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer; the claim ends by itself.
     pub async fn give_up_claim(&self, scope: Scope, key: &str, claim: &str) -> Result<(), AwsError> {
-        self.change_claim(scope, key, claim, vec![("claimed_until", number(0))]).await.map(|_| ())
+        self.change_claim(scope, key, claim, named([("claimed_until", number(0))])).await.map(|_| ())
     }
 
-    async fn change_claim(
-        &self,
-        scope: Scope,
-        key: &str,
-        claim: &str,
-        set: Vec<(&'static str, AttributeValue)>,
-    ) -> Result<bool, AwsError> {
+    async fn change_claim(&self, scope: Scope, key: &str, claim: &str, set: Named) -> Result<bool, AwsError> {
         let key = keys::idempotency(scope, key);
         let only_if = vec![Condition::Is("claim", text(claim)), Condition::Is("queued", AttributeValue::Bool(false))];
         match self.record(&[Write::Update { key, set, remove: Vec::new(), only_if }]).await.pop() {

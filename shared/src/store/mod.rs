@@ -26,6 +26,7 @@ pub mod saved_responses;
 pub mod tenants;
 mod transaction;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -39,6 +40,10 @@ use crate::aws_error::AwsError;
 use keys::Key;
 
 type Item = HashMap<String, AttributeValue>;
+/// The name of an attribute.
+type Name = Cow<'static, str>;
+/// Attributes with their values.
+type Named = Vec<(Name, AttributeValue)>;
 
 /// The table and the client that reaches it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,6 +90,8 @@ impl Store {
 /// A shape in which something is stored. Its kind stands in every item, so that nothing is taken for something else.
 trait Stored {
     const KIND: &'static str;
+    /// Whether what is `None` is stored as null; otherwise it is no attribute.
+    const STORES_NULLS: bool = true;
 }
 
 /// The attribute that says of which kind an item is.
@@ -104,9 +111,18 @@ fn key_item(key: &Key) -> Item {
 
 fn to_item<T: Stored + Serialize>(key: &Key, shape: &T) -> Result<Item, AwsError> {
     let mut item: Item = serde_dynamo::to_item(shape).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+    item.retain(|_, value| T::STORES_NULLS || !value.is_null());
     item.extend(key_item(key));
     item.insert(KIND.to_owned(), text(T::KIND));
     Ok(item)
+}
+
+/// What a write sets and what it removes, so that a part of an item is as this shape has it: what is `None` goes.
+fn changes<T: Serialize>(part: &T) -> Result<(Named, Vec<Name>), AwsError> {
+    let item: Item = serde_dynamo::to_item(part).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+    let (removed, set): (Vec<_>, Vec<_>) = item.into_iter().partition(|(_, value)| value.is_null());
+    let set = set.into_iter().map(|(name, value)| (Name::Owned(name), value)).collect();
+    Ok((set, removed.into_iter().map(|(name, _)| Name::Owned(name)).collect()))
 }
 
 fn kind_of(item: &Item) -> Option<&str> {

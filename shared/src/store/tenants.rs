@@ -10,23 +10,12 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use jiff::Timestamp;
 
 use super::batch::key_of;
-use super::items::TenantItem;
+use super::items::{TenantItem, TenantSettingsItem};
 use super::page::Page;
-use super::{Recorded, Store, Write, from_item, key_item, keys, number, text, to_item};
+use super::{Recorded, Store, Write, changes, from_item, key_item, keys, number, text, to_item};
 use crate::aws_error::AwsError;
 use crate::domain::id::TenantId;
-use crate::domain::tenant::{Mode, Scope, Tenant, TenantSettings};
-
-impl TenantItem {
-    /// Counts changes of the endpoints of this environment.
-    #[must_use]
-    pub fn endpoints_version(&self, scope: Scope) -> u64 {
-        match scope.mode {
-            Mode::Live => self.live_endpoints_version,
-            Mode::Test => self.test_endpoints_version,
-        }
-    }
-}
+use crate::domain::tenant::{Tenant, TenantSettings};
 
 impl Store {
     /// Keeps a new tenant, and its entry in the list of tenants. Its id is new, so there is nothing to meet.
@@ -35,13 +24,7 @@ impl Store {
     /// When DynamoDB does not answer.
     pub async fn create_tenant(&self, tenant: Tenant) -> Result<(), AwsError> {
         let (key, entry) = (keys::tenant(tenant.id), keys::tenant_entry(tenant.id));
-        let item = TenantItem {
-            tenant,
-            live_endpoint_count: 0,
-            live_endpoints_version: 0,
-            test_endpoint_count: 0,
-            test_endpoints_version: 0,
-        };
+        let item = TenantItem::new(tenant);
         let writes = [Write::Insert(to_item(&key, &item)?), Write::Insert(key_item(&entry))];
         for result in self.record(&writes).await {
             // Refused: an own earlier try whose answer was lost.
@@ -77,7 +60,7 @@ impl Store {
         let ids: Vec<TenantId> = entries.collect();
         let page = Page::cut(ids, limit, |id| *id);
         let mut found = self.tenants(&page.entries).await?;
-        let tenants = page.entries.iter().filter_map(|id| found.remove(id)).map(|item| item.tenant);
+        let tenants = page.entries.iter().filter_map(|id| found.remove(id)).map(|item| item.tenant());
         let entries = tenants.filter(|tenant| tenant.deleted_at.is_none()).collect();
         Ok(Page { entries, next: page.next })
     }
@@ -91,20 +74,16 @@ impl Store {
         id: TenantId,
         settings: &TenantSettings,
     ) -> Result<Option<Tenant>, AwsError> {
-        let limits = serde_dynamo::to_attribute_value(settings.rate_limits)
-            .map_err(|error| AwsError::unreadable("dynamodb:UpdateItem", error))?;
-        let visibility = serde_dynamo::to_attribute_value(settings.secret_visibility)
-            .map_err(|error| AwsError::unreadable("dynamodb:UpdateItem", error))?;
-        let update = self
-            .update_tenant(id)
-            .update_expression(
-                "SET #name = :name, max_endpoints = :max, secret_visibility = :visibility, rate_limits = :limits",
-            )
-            .expression_attribute_names("#name", "name")
-            .expression_attribute_values(":name", text(&settings.name))
-            .expression_attribute_values(":max", number(settings.max_endpoints))
-            .expression_attribute_values(":visibility", visibility)
-            .expression_attribute_values(":limits", limits);
+        let (set, _) = changes(&TenantSettingsItem::from(settings.clone()))?;
+        let mut update = self.update_tenant(id);
+        let mut assignments = Vec::new();
+        for (place, (name, value)) in set.into_iter().enumerate() {
+            assignments.push(format!("#f{place} = :v{place}"));
+            update = update
+                .expression_attribute_names(format!("#f{place}"), name)
+                .expression_attribute_values(format!(":v{place}"), value);
+        }
+        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
         updated(update.send().await)
     }
 
@@ -159,7 +138,7 @@ impl Store {
         let mut found = HashMap::new();
         for item in self.get_many(&wanted, true).await?.into_values() {
             let tenant: TenantItem = from_item(item)?;
-            found.insert(tenant.tenant.id, tenant);
+            found.insert(tenant.id(), tenant);
         }
         Ok(found)
     }
@@ -172,7 +151,7 @@ fn updated(
     match answer {
         Ok(answer) => {
             let item: TenantItem = from_item(answer.attributes.unwrap_or_default())?;
-            Ok(Some(item.tenant))
+            Ok(Some(item.tenant()))
         }
         Err(error) if matches!(error.as_service_error(), Some(UpdateItemError::ConditionalCheckFailedException(_))) => {
             Ok(None)

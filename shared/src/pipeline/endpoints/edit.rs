@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{CHANGE_TRIES_MAX, Origin, before_try};
 use crate::aws_error::AwsError;
-use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::endpoint::{Author, Endpoint, EndpointStatus};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::signing_secret::{PreviousSecret, SecretDocument, SigningSecret};
@@ -86,7 +86,9 @@ pub async fn rotate(
 ) -> Result<Changed, AwsError> {
     let changed = match rotated_before(services, scope, id, secret, by, origin).await? {
         Some(endpoint) => Changed::Updated(Box::new(endpoint)),
-        None => carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Some(by)).await?,
+        None => {
+            carry_out(services, scope, id, &Edit::Rotate { secret, overlap_seconds }, None, Author::Key(by)).await?
+        }
     };
     if let Changed::Updated(endpoint) = &changed
         && let Err(error) = operational::emit(services, scope, &[OperationalEvent::secret_rotated(endpoint)]).await
@@ -109,7 +111,8 @@ async fn rotated_before(
     if !origin.is_repeat {
         return Ok(None);
     }
-    let is_since = |endpoint: &Endpoint| endpoint.signing.created_at >= origin.at && endpoint.updated_by == Some(by);
+    let is_since =
+        |endpoint: &Endpoint| endpoint.signing.created_at >= origin.at && endpoint.updated_by == Author::Key(by);
     let Some(endpoint) = services.store.endpoint(scope, id).await?.filter(is_since) else { return Ok(None) };
     let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
     Ok(secret.is_none_or(|secret| *secret == document.current).then_some(endpoint))
@@ -120,7 +123,7 @@ async fn rotated_before(
 /// # Errors
 /// When AWS does not answer.
 pub async fn end_overlap(services: &Services, scope: Scope, id: EndpointId, by: KeyId) -> Result<Changed, AwsError> {
-    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: false }, None, Some(by)).await
+    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: false }, None, Author::Key(by)).await
 }
 
 /// Removes a key whose overlap is over, from Secrets Manager too. Repeating is safe.
@@ -128,7 +131,7 @@ pub async fn end_overlap(services: &Services, scope: Scope, id: EndpointId, by: 
 /// # Errors
 /// When AWS does not answer.
 pub async fn expire_previous(services: &Services, scope: Scope, id: EndpointId) -> Result<Changed, AwsError> {
-    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: true }, None, None).await
+    carry_out(services, scope, id, &Edit::EndOverlap { only_expired: true }, None, Author::Outhook).await
 }
 
 /// Disables an endpoint whose receiver said at `at` that it is gone for good, and tells of it. Repeating is safe: it is disabled and told of once.
@@ -150,7 +153,7 @@ pub async fn disable_failing(services: &Services, seen: &Endpoint, since: Timest
 
 async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: Timestamp) -> Result<(), AwsError> {
     let edit = Edit::Disable { url: &seen.settings.url, reason, found_at };
-    match carry_out(services, seen.scope, seen.id, &edit, None, None).await? {
+    match carry_out(services, seen.scope, seen.id, &edit, None, Author::Outhook).await? {
         Changed::Updated(now) => {
             tracing::info!(endpoint_id = %seen.id, reason, "endpoint disabled");
             services.metrics.count(Counter::EndpointsDisabled, 1);
@@ -170,7 +173,7 @@ pub(super) async fn carry_out(
     id: EndpointId,
     edit: &Edit<'_>,
     expected_version: Option<u64>,
-    by: Option<KeyId>,
+    by: Author,
 ) -> Result<Changed, AwsError> {
     for attempt in 0..CHANGE_TRIES_MAX {
         before_try(attempt).await;
@@ -315,7 +318,7 @@ async fn apply(
             Ok(Applied::Write(Some(document)))
         }
         Edit::Disable { url, reason, found_at } => match before.status {
-            EndpointStatus::Disabled if before.updated_by.is_none() => {
+            EndpointStatus::Disabled if before.updated_by == Author::Outhook => {
                 Ok(Applied::Refused(Changed::Already(Box::new(before.clone()))))
             }
             // An endpoint that was changed since, its URL perhaps, or activated again, is not the one that is gone.

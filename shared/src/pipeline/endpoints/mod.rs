@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::aws_error::AwsError;
-use crate::domain::endpoint::{Endpoint, EndpointStatus, Signing};
+use crate::domain::endpoint::{Author, Endpoint, EndpointStatus, Signing};
 use crate::domain::endpoint_input::{EndpointChanges, NewEndpoint};
 use crate::domain::id::{EndpointId, KeyId};
 use crate::domain::signing_secret::{SecretDocument, SigningSecret};
@@ -124,7 +124,7 @@ pub async fn create(
         created_at: now,
         created_by,
         updated_at: now,
-        updated_by: Some(created_by),
+        updated_by: Author::Key(created_by),
     };
     let refused = match services.store.create_endpoint(&endpoint).await? {
         EndpointCreated::Created => return Ok(Created::Created(Box::new(endpoint), secret)),
@@ -171,7 +171,7 @@ pub async fn put(
         before_try(attempt).await;
         if let Some(id) = services.store.endpoint_id_of_uid(scope, uid).await? {
             let edit = Edit::Replace(new);
-            match edit::carry_out(services, scope, id, &edit, expected_version, Some(by)).await? {
+            match edit::carry_out(services, scope, id, &edit, expected_version, Author::Key(by)).await? {
                 Changed::Updated(endpoint) => return Ok(Put::Replaced(endpoint)),
                 Changed::Stale => return Ok(Put::Stale),
                 Changed::LimitReached => return Ok(Put::LimitReached),
@@ -208,7 +208,7 @@ pub async fn change(
     expected_version: Option<u64>,
     changed_by: KeyId,
 ) -> Result<Changed, AwsError> {
-    edit::carry_out(services, scope, id, &Edit::Change(changes), expected_version, Some(changed_by)).await
+    edit::carry_out(services, scope, id, &Edit::Change(changes), expected_version, Author::Key(changed_by)).await
 }
 
 /// Deletes an endpoint; its secret goes after it. Whether there was one.

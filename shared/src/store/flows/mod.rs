@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use changes::Failing;
 
-use super::batch::{Condition, Write};
+use super::batch::{Condition, Write, named, names};
 use super::items::TenantItem;
 use super::keys::{self, INDEX_PK, INDEX_SK, Key};
 use super::{Item, Store, Stored, from_item, number, text};
@@ -229,8 +229,8 @@ fn read_flows(items: HashMap<Key, Item>) -> HashMap<EndpointId, Flow> {
 pub fn lease_flow(flow: &Flow, token: &str, lease: &Lease, now: Timestamp) -> Write {
     Write::Update {
         key: keys::flow(flow.endpoint_id),
-        set: vec![("lease", text(&lease.id)), ("lease_until", number(lease.until.as_millisecond()))],
-        remove: vec!["next_at"],
+        set: named([("lease", text(&lease.id)), ("lease_until", number(lease.until.as_millisecond()))]),
+        remove: names(["next_at"]),
         only_if: vec![
             Condition::Is("token", text(token)),
             Condition::MissingOrAtMost("lease_until", number(now.as_millisecond())),
@@ -247,14 +247,14 @@ pub fn rewake_flow(flow: &Flow, next_at: Timestamp, token: &str, wakes_lost: u32
     };
     Write::Update {
         key: keys::flow(flow.endpoint_id),
-        set: vec![
+        set: named([
             ("next_at", number(next_at.as_millisecond())),
             ("token", text(token)),
             ("wakes_lost", number(wakes_lost)),
             (INDEX_PK, text(keys::sweep_partition_of(flow.endpoint_id))),
             (INDEX_SK, text(keys::sweep_sort(sweep_at(next_at, now, wakes_lost)))),
-        ],
-        remove: vec!["lease", "lease_until"],
+        ]),
+        remove: names(["lease", "lease_until"]),
         only_if: vec![seen, Condition::MissingOrAtMost("lease_until", number(now.as_millisecond()))],
     }
 }

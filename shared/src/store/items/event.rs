@@ -1,4 +1,4 @@
-//! Stored shapes that differ from the domain's. The others are the domain's own types with a key.
+//! An event with its payload, compressed where that is large.
 
 use std::sync::Arc;
 
@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
 
-use super::{Stored, keys};
 use crate::aws_error::AwsError;
-use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::event::Event;
 use crate::domain::event_type::EventType;
-use crate::domain::id::{EndpointId, EventId, ReplayId};
-use crate::domain::tenant::{Scope, Tenant};
-use crate::domain::time::plus_seconds;
+use crate::domain::id::{EndpointId, EventId};
+use crate::domain::tenant::Scope;
+use crate::store::Stored;
 
 /// Data up to this size stays readable text; below a write unit compression gains nothing.
 const DATA_PLAIN_BYTES_MAX: usize = 512;
@@ -23,33 +21,9 @@ const DATA_BYTES_MAX: usize = 1_024 * 1_024;
 /// zstd's own default: the best of the fast levels.
 const COMPRESSION_LEVEL: i32 = 3;
 
-/// A tenant and what deliver and the endpoint limit need to know of its endpoints, in one item.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TenantItem {
-    /// The tenant.
-    #[serde(flatten)]
-    pub tenant: Tenant,
-    /// How many endpoints it has in live mode.
-    #[serde(default)]
-    pub live_endpoint_count: u32,
-    /// Counts changes of its live endpoints; what is cached of them is good while this stays.
-    #[serde(default)]
-    pub live_endpoints_version: u64,
-    /// How many endpoints it has in test mode.
-    #[serde(default)]
-    pub test_endpoint_count: u32,
-    /// Counts changes of its test endpoints.
-    #[serde(default)]
-    pub test_endpoints_version: u64,
-}
-
-impl Stored for TenantItem {
-    const KIND: &'static str = "tenant";
-}
-
 /// An event with its payload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct EventItem {
+pub(in crate::store) struct EventItem {
     id: EventId,
     #[serde(flatten)]
     scope: Scope,
@@ -78,7 +52,7 @@ impl Stored for EventItem {
 }
 
 impl EventItem {
-    pub(super) fn new(event: &Event, delivered_to: &[EndpointId], kept: Kept) -> Result<Self, AwsError> {
+    pub(in crate::store) fn new(event: &Event, delivered_to: &[EndpointId], kept: Kept) -> Result<Self, AwsError> {
         let text = event.data.get();
         let (data, data_zstd) = if text.len() <= DATA_PLAIN_BYTES_MAX {
             (Some(text.to_owned()), None)
@@ -102,7 +76,7 @@ impl EventItem {
         })
     }
 
-    pub(super) fn into_stored(self) -> Result<StoredEvent, AwsError> {
+    pub(in crate::store) fn into_stored(self) -> Result<StoredEvent, AwsError> {
         let text = match (self.data, self.data_zstd) {
             (Some(text), _) => text,
             (None, Some(packed)) => {
@@ -152,58 +126,6 @@ pub struct StoredEvent {
     pub expires_at: Timestamp,
 }
 
-/// A delivery with what the index needs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct DeliveryItem {
-    #[serde(flatten)]
-    pub(super) delivery: Delivery,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) replay_id: Option<ReplayId>,
-    #[serde(rename = "GSI1PK", default, skip_serializing_if = "Option::is_none")]
-    index_pk: Option<String>,
-    #[serde(rename = "GSI1SK", default, skip_serializing_if = "Option::is_none")]
-    index_sk: Option<String>,
-    #[serde(with = "jiff::fmt::serde::timestamp::second::required")]
-    pub(super) expires_at: Timestamp,
-}
-
-impl Stored for DeliveryItem {
-    const KIND: &'static str = "delivery";
-}
-
-impl DeliveryItem {
-    /// The item of a delivery.
-    pub(super) fn new(delivery: Delivery, expires_at: Timestamp) -> Self {
-        let (index_pk, index_sk) = index_key(&delivery).unzip();
-        Self { delivery, replay_id: None, index_pk, index_sk, expires_at }
-    }
-}
-
-/// Where a delivery stands in the sparse index: pending ones in their endpoint's backlog, failed and skipped ones under their endpoint.
-pub(super) fn index_key(delivery: &Delivery) -> Option<(String, String)> {
-    let (endpoint_id, event_id) = (delivery.endpoint_id, delivery.event_id);
-    match delivery.status {
-        DeliveryStatus::Pending => {
-            let due = delivery.backlog_order().unwrap_or(delivery.updated_at);
-            Some((keys::backlog_partition_of(endpoint_id, event_id), keys::backlog_sort(due, event_id)))
-        }
-        // Stays where drains look until all that follows is done.
-        DeliveryStatus::Failed if delivery.effects_due => {
-            let since = keys::backlog_sort(delivery.updated_at, event_id);
-            Some((keys::backlog_partition_of(endpoint_id, event_id), since))
-        }
-        DeliveryStatus::Failed => Some((keys::failed_partition(endpoint_id), event_id.to_string())),
-        DeliveryStatus::Skipped => Some((keys::skipped_partition(endpoint_id), event_id.to_string())),
-        DeliveryStatus::Succeeded | DeliveryStatus::Cancelled => None,
-    }
-}
-
-/// When something that is made at `created_at` is no longer there.
-#[must_use]
-pub fn expires_at(created_at: Timestamp, retention_days: u32) -> Timestamp {
-    plus_seconds(created_at, i64::from(retention_days) * 86_400)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +142,7 @@ mod tests {
             let body = format!(r#"{{"type":"a","data":{{ "n": 1.0, "x":"{}"}}}}"#, "y".repeat(length));
             let event = NewEvent::from_body(body.as_bytes()).unwrap();
             let event = event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW);
-            let item: super::super::Item =
+            let item: crate::store::Item =
                 serde_dynamo::to_item(EventItem::new(&event, &[], Kept { shown_until: NOW, until: NOW }).unwrap())
                     .unwrap();
             let read: EventItem = serde_dynamo::from_item(item).unwrap();
