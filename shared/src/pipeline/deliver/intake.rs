@@ -56,6 +56,16 @@ pub(super) struct Task {
     pub(super) work: Work,
 }
 
+#[cfg(test)]
+impl Task {
+    /// A task for tests: of a replay, where nothing else is said.
+    pub(super) fn sample(message_id: &str) -> Self {
+        let replay_id = ReplayId::from_parts(Timestamp::UNIX_EPOCH, [0; 10]);
+        let work = Work::Replay { scope: crate::domain::endpoint::Endpoint::sample(0).scope, replay_id };
+        Self { message_id: message_id.to_owned(), body: String::new(), request_id: None, redelivered: false, work }
+    }
+}
+
 /// What a message asks for.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
