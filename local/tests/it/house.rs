@@ -108,6 +108,7 @@ fn decisions_know_no_clock_no_network_and_no_runtime() {
     let pure = [
         "shared/src/domain/",
         "shared/src/signing.rs",
+        "shared/src/pipeline/deliver/drain/take.rs",
         "shared/src/pipeline/deliver/ledger.rs",
         "shared/src/pipeline/deliver/plan.rs",
     ];
