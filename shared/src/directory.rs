@@ -49,6 +49,14 @@ impl Endpoints {
     }
 }
 
+#[cfg(test)]
+impl Endpoints {
+    /// The same, with others that cannot be read.
+    pub(crate) fn lacking_some(self) -> Self {
+        Self { lacks_some: true, ..self }
+    }
+}
+
 impl FromIterator<Endpoint> for Endpoints {
     fn from_iter<I: IntoIterator<Item = Endpoint>>(endpoints: I) -> Self {
         let mut all: Vec<_> = endpoints.into_iter().map(Arc::new).collect();

@@ -108,12 +108,16 @@ enum Claimed {
     Over,
 }
 
-fn decide(earlier: &IdempotencyRecord, body_hash: Option<&str>, now: Timestamp) -> Claimed {
-    let same = match (earlier.body_hash.as_deref(), body_hash) {
+/// Whether an earlier claim on a key stands for this body, as far as both are known.
+fn is_for_body(earlier: &IdempotencyRecord, body_hash: Option<&str>) -> bool {
+    match (earlier.body_hash.as_deref(), body_hash) {
         (Some(earlier), Some(now)) => earlier == now,
         _ => true,
-    };
-    match (same, earlier.queued) {
+    }
+}
+
+fn decide(earlier: &IdempotencyRecord, body_hash: Option<&str>, now: Timestamp) -> Claimed {
+    match (is_for_body(earlier, body_hash), earlier.queued) {
         (false, _) => Claimed::ForAnother,
         (true, true) => Claimed::Done,
         (true, false) if earlier.claimed_until > now => Claimed::UnderWay,
@@ -151,7 +155,7 @@ pub async fn claim_batch(services: &Services, scope: Scope, key: &str, body: &[u
     let id = EventId::from_parts(now, random::bytes());
     let record = IdempotencyRecord::new(id, Some(hash.clone()), true, new_token(), now);
     let earlier = services.store.claim_idempotency_key(scope, key, &record, now).await?;
-    Ok(earlier.is_none_or(|earlier| earlier.body_hash.is_none_or(|earlier| earlier == hash)))
+    Ok(earlier.is_none_or(|earlier| is_for_body(&earlier, Some(&hash))))
 }
 
 /// Accepts many events, ten a call where they have no idempotency keys. The results stand in their order, each its own.
@@ -199,16 +203,16 @@ mod tests {
             let event_id = EventId::from_parts(NOW, [1; 10]);
             IdempotencyRecord::new(event_id, hash.map(str::to_owned), queued, "claim".to_owned(), NOW)
         };
-        for (earlier, hash, seconds, expected) in [
-            (of(Some("a"), true), Some("a"), 0, Claimed::Done),
-            (of(Some("a"), true), Some("b"), 0, Claimed::ForAnother),
-            (of(None, true), Some("b"), 0, Claimed::Done),
-            (of(Some("a"), false), Some("a"), 29, Claimed::UnderWay),
-            (of(Some("a"), false), Some("a"), 30, Claimed::Over),
-            (of(Some("a"), false), None, 30, Claimed::Over),
-            (of(Some("a"), false), Some("b"), 30, Claimed::ForAnother),
+        for (name, earlier, hash, seconds, expected) in [
+            ("queued", of(Some("a"), true), Some("a"), 0, Claimed::Done),
+            ("queued, for another body", of(Some("a"), true), Some("b"), 0, Claimed::ForAnother),
+            ("queued, for a body that is not known", of(None, true), Some("b"), 0, Claimed::Done),
+            ("its holder may send", of(Some("a"), false), Some("a"), 29, Claimed::UnderWay),
+            ("its holder cannot send", of(Some("a"), false), Some("a"), 30, Claimed::Over),
+            ("the later body is not known", of(Some("a"), false), None, 30, Claimed::Over),
+            ("not queued, for another body", of(Some("a"), false), Some("b"), 30, Claimed::ForAnother),
         ] {
-            assert_eq!(decide(&earlier, hash, plus_seconds(NOW, seconds)), expected, "{earlier:?} {seconds}");
+            assert_eq!(decide(&earlier, hash, plus_seconds(NOW, seconds)), expected, "{name}");
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::aws_error::AwsError;
 use crate::domain::attempt::Trigger;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
+use crate::domain::event::Event;
+use crate::domain::event_type::EventType;
 use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
@@ -53,12 +55,17 @@ pub async fn retry(services: &Services, endpoint: &Endpoint, stored: &StoredDeli
         // Somebody else's retry is as good, made or not; an attempt that had begun before is not.
         let found = services.store.delivery(endpoint.id, delivery.event_id, now).await?;
         let Some(found) = found.map(|found| found.delivery) else { break };
-        if found.attempts.last().is_some_and(|last| last.is_manual() && last.at >= now) {
+        if is_retried_since(&found, now) {
             break;
         }
         delivery = found;
     }
     wakes::wake_now(services, endpoint.scope, endpoint.id).await
+}
+
+/// Whether somebody's retry that was asked for at `asked_at` or later has been made.
+fn is_retried_since(delivery: &Delivery, asked_at: Timestamp) -> bool {
+    delivery.attempts.last().is_some_and(|last| last.is_manual() && last.at >= asked_at)
 }
 
 /// Delivers an event again to these of its endpoints; how many deliveries were begun.
@@ -75,16 +82,11 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
     let mut touches = Vec::new();
     for endpoint in &active {
         let until = retention::waiting_until(&services.config, event.id, endpoint, now);
-        writes.extend(match on_record.get(&(endpoint.id, event.id)) {
-            // It is on its way by itself.
-            Some(stored) if stored.delivery.status == DeliveryStatus::Pending => None,
-            Some(stored) => {
-                Some(update_delivery(&stored.delivery, &stored.delivery.clone().replayed(now, now), until)?)
-            }
-            None => {
-                let new = Delivery { next_trigger: Trigger::Replay, ..Delivery::new(event, endpoint.id, now) };
-                Some(insert_delivery(&new, until)?)
-            }
+        let before = on_record.get(&(endpoint.id, event.id)).map(|stored| &stored.delivery);
+        writes.extend(match (before, delivered_again(before, event, endpoint.id, now)) {
+            (_, None) => None,
+            (Some(before), Some(again)) => Some(update_delivery(before, &again, until)?),
+            (None, Some(new)) => Some(insert_delivery(&new, until)?),
         });
         touches.push(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at: now, health: None });
     }
@@ -96,6 +98,20 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
     written(services.store.record(&writes).await)?;
     wakes::wake(services, &touches).await?;
     Ok(touches.len())
+}
+
+/// An event's delivery to an endpoint as it is to be delivered again, where `before` is what is on record; `None` if it is on its way by itself.
+fn delivered_again(
+    before: Option<&Delivery>,
+    event: &Event,
+    endpoint_id: EndpointId,
+    now: Timestamp,
+) -> Option<Delivery> {
+    match before {
+        Some(before) if before.status == DeliveryStatus::Pending => None,
+        Some(before) => Some(before.clone().replayed(now, now)),
+        None => Some(Delivery { next_trigger: Trigger::Replay, ..Delivery::new(event, endpoint_id, now) }),
+    }
 }
 
 /// Keeps events for as long as what is due again may wait, where they would expire before.
@@ -120,7 +136,7 @@ pub struct ReplayRequest {
     /// Deliveries in one of these states.
     pub statuses: Vec<DeliveryStatus>,
     /// Deliveries of these event types; all, if there are none.
-    pub event_types: Vec<crate::domain::event_type::EventType>,
+    pub event_types: Vec<EventType>,
 }
 
 /// Begins a bulk replay.
@@ -205,14 +221,7 @@ async fn step(services: &Services, replay: &Replay) -> Result<Option<Replay>, Aw
         return services.store.advance_replay(replay, noted, now).await;
     }
     let taken_up = mark(services, replay, &endpoint, now).await?;
-    let done = Replay {
-        position: replay.page_end,
-        page: Vec::new(),
-        page_end: None,
-        queued: replay.queued + taken_up,
-        state: if replay.page_end.is_some() { ReplayState::Running } else { ReplayState::Completed },
-        ..replay.clone()
-    };
+    let done = with_page_taken_up(replay, taken_up);
     // Asked for before the position moves: a crash in between asks once more.
     wakes::wake_now(services, replay.scope, replay.endpoint_id).await?;
     services.store.advance_replay(replay, done, now).await
@@ -227,21 +236,38 @@ async fn next_page(services: &Services, replay: &Replay, now: Timestamp) -> Resu
         after: replay.position,
     };
     let event_types: BTreeSet<_> = replay.event_types.iter().collect();
-    // A pending delivery is on its way by itself.
-    let keep = |stored: &StoredDelivery| {
-        let is_wanted = event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
-        is_wanted && stored.delivery.status != DeliveryStatus::Pending && stored.replay_id != Some(replay.id)
-    };
+    let keep = |stored: &StoredDelivery| is_matched(replay, &event_types, stored);
     let found = services
         .store
         .list_deliveries(replay.endpoint_id, &replay.statuses, window, PAGE_DELIVERIES_MAX, now, keep)
         .await?;
-    let page_end = found.next;
-    let page: Vec<_> = found.entries.iter().map(|stored| stored.delivery.event_id).collect();
-    // Cut short with nothing found, it goes on behind what was examined.
+    let page = found.entries.iter().map(|stored| stored.delivery.event_id).collect();
+    Ok(with_next_page(replay, page, found.next))
+}
+
+/// Whether a delivery in one of a replay's states is to be delivered again by it. A pending one is on its way by itself.
+fn is_matched(replay: &Replay, event_types: &BTreeSet<&EventType>, stored: &StoredDelivery) -> bool {
+    let is_wanted = event_types.is_empty() || event_types.contains(&stored.delivery.event_type);
+    is_wanted && stored.delivery.status != DeliveryStatus::Pending && stored.replay_id != Some(replay.id)
+}
+
+/// The replay with this page written down, behind which it goes on from `page_end`, if there is more. Cut short with nothing found, it goes on behind what was examined.
+fn with_next_page(replay: &Replay, page: Vec<EventId>, page_end: Option<EventId>) -> Replay {
     let position = if page.is_empty() { page_end } else { replay.position };
     let state = if page.is_empty() && page_end.is_none() { ReplayState::Completed } else { ReplayState::Running };
-    Ok(Replay { page, page_end, position, state, ..replay.clone() })
+    Replay { page, page_end, position, state, ..replay.clone() }
+}
+
+/// The replay behind its page, of which it has taken up so many deliveries.
+fn with_page_taken_up(replay: &Replay, taken_up: u64) -> Replay {
+    Replay {
+        position: replay.page_end,
+        page: Vec::new(),
+        page_end: None,
+        queued: replay.queued + taken_up,
+        state: if replay.page_end.is_some() { ReplayState::Running } else { ReplayState::Completed },
+        ..replay.clone()
+    }
 }
 
 /// Marks the deliveries of the page as due again, those that are not so already; how many this replay has taken up of them, now or before.
@@ -251,14 +277,17 @@ async fn mark(services: &Services, replay: &Replay, endpoint: &Endpoint, now: Ti
     let mut taken_up = 0;
     let mut writes = Vec::new();
     let mut marked = Vec::new();
-    for StoredDelivery { delivery, replay_id, .. } in names.iter().filter_map(|name| found.get(name)) {
-        if *replay_id == Some(replay.id) {
-            taken_up += 1;
-        } else if replay.statuses.contains(&delivery.status) && delivery.status != DeliveryStatus::Pending {
-            let again = delivery.clone().replayed(replay.created_at, now);
-            let until = retention::waiting_until(&services.config, delivery.event_id, endpoint, now);
-            writes.push(replay_delivery(delivery, &again, replay.id, until)?);
-            marked.push(delivery.event_id);
+    for stored in names.iter().filter_map(|name| found.get(name)) {
+        match stands(replay, stored) {
+            Stands::TakenUp => taken_up += 1,
+            Stands::Ended => {
+                let delivery = &stored.delivery;
+                let again = delivery.clone().replayed(replay.created_at, now);
+                let until = retention::waiting_until(&services.config, delivery.event_id, endpoint, now);
+                writes.push(replay_delivery(delivery, &again, replay.id, until)?);
+                marked.push(delivery.event_id);
+            }
+            Stands::Elsewhere => {}
         }
     }
     keep_events(services, endpoint, &marked).await?;
@@ -276,6 +305,28 @@ async fn mark(services: &Services, replay: &Replay, endpoint: &Endpoint, now: Ti
     Ok(taken_up)
 }
 
+/// Where a delivery of a page stands when the page is taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// This replay has taken it up before, whatever has become of it since.
+    TakenUp,
+    /// As it did when the page was written down.
+    Ended,
+    /// Somebody else has done something about it.
+    Elsewhere,
+}
+
+fn stands(replay: &Replay, stored: &StoredDelivery) -> Stands {
+    let status = stored.delivery.status;
+    if stored.replay_id == Some(replay.id) {
+        Stands::TakenUp
+    } else if replay.statuses.contains(&status) && status != DeliveryStatus::Pending {
+        Stands::Ended
+    } else {
+        Stands::Elsewhere
+    }
+}
+
 /// A write that was refused has been overtaken, which is as good; one that failed has not been done.
 fn written(results: Vec<Recorded>) -> Result<(), AwsError> {
     results.into_iter().try_for_each(|result| match result {
@@ -283,3 +334,6 @@ fn written(results: Vec<Recorded>) -> Result<(), AwsError> {
         Recorded::Done | Recorded::Refused => Ok(()),
     })
 }
+
+#[cfg(test)]
+mod tests;

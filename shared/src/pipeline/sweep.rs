@@ -125,10 +125,21 @@ async fn sweep_flows(services: &Services, shard: u8, leases: Leases, until: Mome
     }
 }
 
-async fn settle_flows(services: &Services, flows: Vec<Flow>, leases: Leases, now: Timestamp) -> Swept {
-    let mut swept = Swept::default();
-    let mut wake = Vec::new();
-    let mut last_looks = Vec::new();
+/// A flow to be woken: when its backlog is to be looked at, and how many of its wakes have got lost.
+type ToWake = (Flow, Timestamp, u32);
+
+/// What is to be done about the flows of a page.
+#[derive(Debug, Default)]
+struct Sorted {
+    wake: Vec<ToWake>,
+    last_looks: Vec<Flow>,
+    /// By how many seconds the look is late that is the latest.
+    latest_seconds: i64,
+}
+
+/// Sorts flows whose time to be swept has come by what is to be done about them; the others are left alone. Pure.
+fn sort(flows: impl IntoIterator<Item = Flow>, leases: Leases, now: Timestamp) -> Sorted {
+    let mut sorted = Sorted::default();
     for mut flow in flows {
         if leases == Leases::AreOver && flow.lease_until.is_some() {
             flow.lease_until = None;
@@ -138,12 +149,18 @@ async fn settle_flows(services: &Services, flows: Vec<Flow>, leases: Leases, now
             SweepAction::Leave => {}
             SweepAction::Wake { wakes_lost, .. } => {
                 let next_at = flow.next_at.unwrap_or(now);
-                swept.latest_seconds = swept.latest_seconds.max(now.as_second() - next_at.as_second());
-                wake.push((flow, next_at, wakes_lost));
+                sorted.latest_seconds = sorted.latest_seconds.max(now.as_second() - next_at.as_second());
+                sorted.wake.push((flow, next_at, wakes_lost));
             }
-            SweepAction::LastLook => last_looks.push(flow),
+            SweepAction::LastLook => sorted.last_looks.push(flow),
         }
     }
+    sorted
+}
+
+async fn settle_flows(services: &Services, flows: Vec<Flow>, leases: Leases, now: Timestamp) -> Swept {
+    let Sorted { mut wake, last_looks, latest_seconds } = sort(flows, leases, now);
+    let mut swept = Swept { latest_seconds, ..Swept::default() };
     for (looked, flow) in join_all(last_looks.into_iter().map(|flow| last_look(services, flow, now))).await {
         match looked {
             Ok(Some(next_at)) => wake.push((flow, next_at, 0)),
@@ -159,7 +176,7 @@ async fn settle_flows(services: &Services, flows: Vec<Flow>, leases: Leases, now
 }
 
 /// Takes over the wakes of these flows and sends them.
-async fn take_over(services: &Services, flows: Vec<(Flow, Timestamp, u32)>, now: Timestamp) -> Swept {
+async fn take_over(services: &Services, flows: Vec<ToWake>, now: Timestamp) -> Swept {
     let mut swept = Swept::default();
     let taken = flows.into_iter().map(|(flow, next_at, wakes_lost)| {
         let token = new_token();
@@ -208,7 +225,7 @@ async fn take_over(services: &Services, flows: Vec<(Flow, Timestamp, u32)>, now:
 async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<Option<Timestamp>, AwsError>, Flow) {
     let looked = async {
         if let Some(waits) = services.store.backlog(flow.endpoint_id, None, 1).await?.first() {
-            return Ok(Some(waits.due.max(now)).filter(|at| wake_delay(*at, now).is_some()).or(Some(now)));
+            return Ok(Some(look_after_all(waits.due, now)));
         }
         let endpoint = services.store.endpoint(flow.scope, flow.endpoint_id).await?;
         let mut flow = flow.clone();
@@ -227,6 +244,11 @@ async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<O
         services.store.end_flow(&flow, now).await.map(|_| None)
     };
     (looked.await, flow)
+}
+
+/// When a backlog is to be looked at in which something waits after all that is due at `due`: then, or now where a queue cannot wait for so long. Pure.
+fn look_after_all(due: Timestamp, now: Timestamp) -> Timestamp {
+    if wake_delay(due, now).is_some() { due.max(now) } else { now }
 }
 
 /// What is to be cleaned up, and replays that have died, of one of the index's partitions.
@@ -314,5 +336,81 @@ async fn try_clean_up(services: &Services, cleanup: Cleanup, now: Timestamp) -> 
             }
         }
         Cleanup::Tenant { tenant_id } => clear_tenant(services, tenant_id).await.map(|()| false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::Endpoint;
+    use crate::domain::health::Health;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn at(seconds: i64) -> Timestamp {
+        plus_seconds(NOW, seconds)
+    }
+
+    fn flow(next_at: Option<i64>, lease_until: Option<i64>, wakes_lost: u32) -> Flow {
+        Flow {
+            endpoint_id: Endpoint::sample(0).id,
+            scope: Endpoint::sample(0).scope,
+            health: Health::default(),
+            next_at: next_at.map(at),
+            token: None,
+            lease: None,
+            lease_until: lease_until.map(at),
+            touched_at: None,
+            wakes_lost,
+            sweep_at: None,
+        }
+    }
+
+    #[test]
+    fn flow_is_woken_looked_at_for_the_last_time_or_left_and_after_a_kill_nobody_has_a_lease() {
+        use Leases::{AreOver, Hold};
+        // What is woken, for when and with how many wakes lost; how many last looks; how late the latest is.
+        for (name, flows, leases, woken, last_looks, latest) in [
+            ("no flows", vec![], Hold, vec![], 0, 0),
+            ("a wake that got lost", vec![flow(Some(-300), None, 1)], Hold, vec![(-300, 2)], 0, 300),
+            ("a long wait that ends soon", vec![flow(Some(100), None, 0)], Hold, vec![(100, 0)], 0, 0),
+            ("nothing waits", vec![flow(None, None, 0)], Hold, vec![], 1, 0),
+            ("somebody drains", vec![flow(None, Some(30), 0)], Hold, vec![], 0, 0),
+            ("somebody drained before the kill", vec![flow(None, Some(30), 0)], AreOver, vec![(0, 0)], 0, 0),
+            ("and was asked for a look", vec![flow(Some(20), Some(30), 0)], AreOver, vec![(20, 0)], 0, 0),
+            ("nobody drained before the kill", vec![flow(None, None, 0)], AreOver, vec![], 1, 0),
+            (
+                "several",
+                vec![flow(Some(-5), None, 0), flow(None, None, 0), flow(Some(-60), None, 0), flow(Some(9), None, 3)],
+                Hold,
+                vec![(-5, 1), (-60, 1), (9, 3)],
+                1,
+                60,
+            ),
+        ] {
+            let sorted = sort(flows, leases, NOW);
+            let seen: Vec<_> = sorted.wake.iter().map(|(_, next_at, lost)| (*next_at, *lost)).collect();
+            let woken: Vec<_> = woken.into_iter().map(|(seconds, lost): (i64, u32)| (at(seconds), lost)).collect();
+            assert_eq!((seen, sorted.last_looks.len(), sorted.latest_seconds), (woken, last_looks, latest), "{name}");
+            assert!(leases == Hold || sorted.wake.iter().all(|(flow, ..)| flow.lease_until.is_none()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_waits_after_all_is_looked_at_when_it_is_due_or_now_where_that_is_too_far_away() {
+        for (due, expected) in [(-60, 0), (0, 0), (60, 60), (900, 900), (901, 0)] {
+            assert_eq!(look_after_all(at(due), NOW), at(expected), "{due}");
+        }
+    }
+
+    #[test]
+    fn runs_add_up_and_the_latest_look_is_the_latest_of_all() {
+        let one = Swept { woken: 1, ended: 2, secrets_removed: 3, failed: 4, latest_seconds: 50 };
+        let other = Swept { woken: 10, ended: 20, secrets_removed: 30, failed: 40, latest_seconds: 6 };
+        let sum = Swept { woken: 11, ended: 22, secrets_removed: 33, failed: 44, latest_seconds: 50 };
+        for (name, mut first, second) in [("one", one, other), ("the other", other, one)] {
+            first.add(second);
+            assert_eq!(first, sum, "{name} first");
+        }
     }
 }

@@ -63,3 +63,28 @@ pub fn message(
 ) -> Option<(RetryMessage, u32)> {
     Some((RetryMessage::Wake { scope, endpoint_id, token }, wake_delay(at, now)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::Endpoint;
+    use crate::domain::time::plus_seconds;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    #[test]
+    fn wake_carries_the_token_and_the_wait_unless_that_is_the_sweepers() {
+        let Endpoint { id, scope, .. } = Endpoint::sample(0);
+        for (name, seconds, expected) in [
+            ("overdue", -60, Some(0)),
+            ("now", 0, Some(0)),
+            ("soon", 5, Some(5)),
+            ("as long as a queue waits", 900, Some(900)),
+            ("longer", 901, None),
+        ] {
+            let made = message(scope, id, "token".to_owned(), plus_seconds(NOW, seconds), NOW);
+            let wake = RetryMessage::Wake { scope, endpoint_id: id, token: "token".to_owned() };
+            assert_eq!(made, expected.map(|delay| (wake, delay)), "{name}");
+        }
+    }
+}

@@ -3,7 +3,9 @@
 //! Conditional writes go as PartiQL statements. `BatchWriteItem` knows no conditions, and a transaction costs twice; a batch of statements
 //! costs what single writes cost, and each statement has its own condition and its own result.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,14 +107,9 @@ impl Store {
     ///
     /// Repeating is safe: what was written is then refused.
     pub async fn record(&self, writes: &[Write]) -> Vec<Recorded> {
-        let statements: Vec<_> = writes.iter().map(|write| self.statement(write)).collect();
-        let sizes: Vec<_> = writes.iter().map(approximate_bytes).collect();
         let mut results = Vec::with_capacity(writes.len());
-        let mut start = 0;
-        while start < statements.len() {
-            let end = chunk_end(&sizes, start);
-            results.extend(self.execute(&statements[start..end]).await);
-            start = end;
+        for call in self.calls(writes) {
+            results.extend(self.execute(&call).await);
         }
         results
     }
@@ -121,16 +118,19 @@ impl Store {
     ///
     /// Repeating is safe: what was written is then refused.
     pub async fn record_once(&self, writes: &[Arc<Write>]) -> Vec<Tried> {
-        let statements: Vec<_> = writes.iter().map(|write| self.statement(write)).collect();
-        let sizes: Vec<_> = writes.iter().map(|write| approximate_bytes(write)).collect();
         let mut results = Vec::with_capacity(writes.len());
-        let mut start = 0;
-        while start < statements.len() {
-            let end = chunk_end(&sizes, start);
-            results.extend(self.execute_once(&statements[start..end]).await);
-            start = end;
+        for call in self.calls(writes) {
+            results.extend(self.execute_once(&call).await);
         }
         results
+    }
+
+    /// The statements of these writes in their order, cut into calls that keep DynamoDB's bounds.
+    fn calls<W: Borrow<Write>>(&self, writes: &[W]) -> Vec<Vec<Result<BatchStatementRequest, AwsError>>> {
+        let sizes: Vec<_> = writes.iter().map(|write| approximate_bytes(write.borrow())).collect();
+        let statements =
+            |chunk: Range<usize>| writes[chunk].iter().map(|write| self.statement(write.borrow())).collect();
+        chunks(&sizes).into_iter().map(statements).collect()
     }
 
     async fn execute(&self, statements: &[Result<BatchStatementRequest, AwsError>]) -> Vec<Recorded> {
@@ -303,6 +303,18 @@ pub async fn back_off(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
+/// Writes of these sizes cut into runs that each fit one call, in their order.
+fn chunks(sizes: &[usize]) -> Vec<Range<usize>> {
+    let mut chunks = Vec::new();
+    let mut start = 0;
+    while start < sizes.len() {
+        let end = chunk_end(sizes, start);
+        chunks.push(start..end);
+        start = end;
+    }
+    chunks
+}
+
 /// The end of the longest run of writes from `start` that fits one call; at least one write.
 fn chunk_end(sizes: &[usize], start: usize) -> usize {
     let mut bytes = 0;
@@ -344,5 +356,19 @@ mod tests {
         assert_eq!(chunk_end(&[1; 60], 50), 60);
         assert_eq!(chunk_end(&[WRITE_BYTES_MAX, 1, 1], 0), 1);
         assert_eq!(chunk_end(&[WRITE_BYTES_MAX + 1, 1], 0), 1);
+    }
+
+    #[test]
+    fn every_write_is_in_one_call_in_its_order() {
+        for (name, sizes, expected) in [
+            ("none", vec![], vec![]),
+            ("as many as one call takes", vec![1; 25], vec![(0, 25)]),
+            ("one more", vec![1; 26], vec![(0, 25), (25, 26)]),
+            ("as many bytes as one call takes", vec![WRITE_BYTES_MAX - 1, 1], vec![(0, 2)]),
+            ("one more byte", vec![1, WRITE_BYTES_MAX, 1], vec![(0, 1), (1, 2), (2, 3)]),
+        ] {
+            let calls: Vec<_> = chunks(&sizes).into_iter().map(|call| (call.start, call.end)).collect();
+            assert_eq!(calls, expected, "{name}");
+        }
     }
 }

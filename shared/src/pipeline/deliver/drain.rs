@@ -4,7 +4,8 @@
 //! then two, four, and so on. Each delivery is read before it is sent, so what was sent meanwhile is passed over. A drain ends when nothing is due, when a
 //! probe has failed, or when its time is over; then it says when the next look is to be. If it dies, its lease ends by itself, and the sweeper goes on from there.
 
-use std::collections::VecDeque;
+mod take;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -28,26 +29,20 @@ use crate::pipeline::operational::{self, OperationalEvent};
 use crate::pipeline::{endpoints, retention, wakes};
 use crate::random;
 use crate::store::Recorded;
-use crate::store::backlog::{Waits, cancel_delivery};
-use crate::store::deliveries::{ROUND_MAX, StoredDelivery, update_delivery};
+use crate::store::backlog::cancel_delivery;
+use crate::store::deliveries::{StoredDelivery, update_delivery};
 use crate::store::flows::{Flow, Lease, Released, Touch};
 use crate::store::items::StoredEvent;
 use crate::store::payload_fields::EarlierFields;
 
-/// How many waiting deliveries are read of the index at once; only their names.
-const PAGE_MAX: usize = 200;
+use take::{Ahead, Call, EventRead, Next, PAGE_MAX};
+
 /// How many results of a drain wait for their records at the most before more requests are made.
 const RECORDING_MAX: usize = 64;
 /// When a drain that AWS did not answer is tried again, in seconds.
 const AGAIN_SECONDS: i64 = 30;
 /// When a delivery that cannot be read is looked at again, in seconds.
 const UNREADABLE_SECONDS: i64 = 3_600;
-
-/// How long a delivery waits for its event to be written, in seconds: the message that it is of comes again for an hour, and is in the dead-letter queue then,
-/// until somebody sends it back.
-const EVENT_LATE_SECONDS_MAX: i64 = 14 * 86_400;
-/// When it is looked at again, in seconds.
-const EVENT_AGAIN_SECONDS: i64 = 300;
 
 /// Drains a backlog whose lease has been taken, and ends the lease.
 pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
@@ -56,10 +51,7 @@ pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
         health: flow.health,
         batch,
         flow,
-        next: VecDeque::new(),
-        cursor: None,
-        is_last_page: false,
-        own_due: None,
+        ahead: Ahead::default(),
         probed_due: None,
         timeout_seconds: TIMEOUT_SECONDS_MAX,
         recording: JoinSet::new(),
@@ -82,15 +74,9 @@ struct Drain {
     flow: Flow,
     /// How the endpoint is doing, as far as this drain has seen.
     health: Health,
-    /// What is to be looked at next, by due time.
-    next: VecDeque<Waits>,
-    /// The last delivery that was looked at: what the index still shows of those before it is over.
-    cursor: Option<Waits>,
-    is_last_page: bool,
+    ahead: Ahead,
     /// When the index was read last.
     read_at: Timestamp,
-    /// When the first of those is due again that this drain has attempted in vain. The index may not show them yet.
-    own_due: Option<Timestamp>,
     /// When the one that a probe attempted in vain is due again.
     probed_due: Option<Timestamp>,
     /// How long a request may take: the longest that there is, until the endpoint has been read.
@@ -122,18 +108,15 @@ impl Drain {
     /// Goes through the backlog; when the first of what is left is due, if anything is left.
     async fn run(&mut self) -> Result<Option<Timestamp>, AwsError> {
         loop {
-            if self.next.is_empty() && !self.is_last_page {
+            if self.ahead.needs_page() {
                 self.read_page().await?;
             }
             let now = self.now();
-            let Some(first) = self.next.front() else { return Ok(self.own_due) };
-            if first.due > now {
-                return Ok(self.own_due.into_iter().chain([first.due]).min());
-            }
-            if !self.batch.has_time_for(self.timeout_seconds) {
-                return Ok(Some(now));
-            }
-            let ids = self.take_round(now);
+            let has_time = self.batch.has_time_for(self.timeout_seconds);
+            let ids = match self.ahead.take(self.health.width(now), has_time, now) {
+                Next::Round(ids) => ids,
+                Next::Stop(first_due) => return Ok(first_due),
+            };
             let sent = match self.round(&ids).await? {
                 Round::Made { sent } => sent,
                 Round::Inactive(endpoint) => return self.cancel_all(endpoint).await,
@@ -141,9 +124,8 @@ impl Drain {
             };
             // Where nothing was to be sent, or could be, those behind are not held up by it.
             if sent > 0 && self.health.is_unhealthy(self.now()) {
-                // A probe, or what made it unhealthy. Everything else waits, and is due already if there is more.
-                let more = self.next.front().map(|waits| waits.due).or((!self.is_last_page).then_some(now));
-                return Ok(self.own_due.into_iter().chain(more).min());
+                // A probe, or what made it unhealthy.
+                return Ok(self.ahead.left_after_probe(now));
             }
             self.recorded(RECORDING_MAX).await?;
         }
@@ -151,19 +133,10 @@ impl Drain {
 
     async fn read_page(&mut self) -> Result<(), AwsError> {
         self.read_at = self.now();
-        let page = self.batch.services.store.backlog(self.flow.endpoint_id, self.cursor, PAGE_MAX).await?;
-        self.is_last_page = page.len() < PAGE_MAX;
-        self.next.extend(page);
+        let cursor = self.ahead.cursor();
+        let page = self.batch.services.store.backlog(self.flow.endpoint_id, cursor, PAGE_MAX).await?;
+        self.ahead.add_page(page);
         Ok(())
-    }
-
-    /// The deliveries of the next round.
-    fn take_round(&mut self, now: Timestamp) -> Vec<EventId> {
-        let width = (self.health.width(now) as usize).min(ROUND_MAX);
-        let due = self.next.iter().take(width).take_while(|waits| waits.due <= now).count();
-        let taken: Vec<_> = self.next.drain(..due).collect();
-        self.cursor = taken.last().copied().or(self.cursor);
-        taken.into_iter().map(|waits| waits.event_id).collect()
     }
 
     async fn round(&mut self, ids: &[EventId]) -> Result<Round, AwsError> {
@@ -193,23 +166,23 @@ impl Drain {
         let now = self.now();
         for (event_id, error) in &found.unreadable {
             tracing::error!(%error, %endpoint_id, %event_id, "a delivery or its event cannot be read");
-            self.is_due_again(plus_seconds(now, UNREADABLE_SECONDS));
+            self.ahead.is_due_again(plus_seconds(now, UNREADABLE_SECONDS));
         }
         let mut due = Vec::new();
         for id in ids {
             let Some(before) = found.deliveries.remove(id) else { continue };
-            let delivery = &before.delivery;
-            match delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending) {
-                Some(at) if at > now => self.is_due_again(at),
-                Some(_) => match found.events.remove(id) {
-                    Some(event) => due.push(Due { before, event }),
-                    None if found.unreadable.iter().any(|(unreadable, _)| unreadable == id) => {}
-                    None => self.end_without_event(&endpoint, &endpoints, before),
-                },
-                // What followed from its end was cut off.
-                None if delivery.effects_due => self.settle(&endpoint, before.delivery, before.expires_at),
-                // Sent meanwhile.
-                None => {}
+            let event = found.events.remove(id);
+            let event_read = match &event {
+                Some(_) => EventRead::There,
+                None if found.unreadable.iter().any(|(unreadable, _)| unreadable == id) => EventRead::Unreadable,
+                None => EventRead::Missing,
+            };
+            match take::call_of(&before.delivery, event_read, now) {
+                Call::Send => due.extend(event.map(|event| Due { before, event })),
+                Call::LookAt(at) => self.ahead.is_due_again(at),
+                Call::EndWithoutEvent => self.end_without_event(&endpoint, &endpoints, before),
+                Call::Settle => self.settle(&endpoint, before.delivery, before.expires_at),
+                Call::Nothing => {}
             }
         }
         self.send(&endpoint, &endpoints, due, earlier).await
@@ -256,7 +229,7 @@ impl Drain {
                 Ok((_, Err(error))) => no_secret = Some(error),
                 Err(error) => {
                     tracing::error!(%error, endpoint_id = %endpoint.id, "a request panicked; its delivery is looked at again");
-                    self.is_due_again(plus_seconds(self.now(), UNREADABLE_SECONDS));
+                    self.ahead.is_due_again(plus_seconds(self.now(), UNREADABLE_SECONDS));
                 }
             }
         }
@@ -294,25 +267,18 @@ impl Drain {
         let mut after = before.delivery.clone().after_attempt(&made.outcome, endpoint, schedule, now, jitter);
         let due = after.next_attempt_at;
         if let Some(at) = due {
-            self.is_due_again(at);
+            self.ahead.is_due_again(at);
         }
         let failed = after.status == DeliveryStatus::Failed;
         after.effects_due = failed && effects::has_effects(&after, endpoints);
-        let until = match after.status {
-            DeliveryStatus::Pending => retention::waiting_until(config, after.event_id, endpoint, now),
-            _ => retention::ended_until(config, after.event_id, now),
-        };
+        let until = retention::delivery_kept_until(config, endpoint, &after, now);
         self.write(endpoint, before.delivery, after, until, failed)?;
         Ok(due)
     }
 
-    /// Ends a delivery whose event is there no more, and tells of it. One whose event is not there yet, because writing it failed, waits for it.
+    /// Ends a delivery whose event is there no more, and tells of it.
     fn end_without_event(&mut self, endpoint: &Arc<Endpoint>, endpoints: &Endpoints, before: StoredDelivery) {
         let now = self.now();
-        if before.delivery.created_at > plus_seconds(now, -EVENT_LATE_SECONDS_MAX) {
-            self.is_due_again(plus_seconds(now, EVENT_AGAIN_SECONDS));
-            return;
-        }
         let mut after = before.delivery.clone().ended(DeliveryStatus::Failed, now);
         after.effects_due = effects::has_effects(&after, endpoints);
         let until = retention::ended_until(&self.batch.services.config, after.event_id, now);
@@ -372,10 +338,6 @@ impl Drain {
         failed.map_or(Ok(()), Err)
     }
 
-    fn is_due_again(&mut self, at: Timestamp) {
-        self.own_due = self.own_due.into_iter().chain([at]).min();
-    }
-
     /// Ends everything that waits, due or not, for an endpoint that gets nothing any more.
     async fn cancel_all(&mut self, endpoint: Option<Arc<Endpoint>>) -> Result<Option<Timestamp>, AwsError> {
         self.recorded(0).await?;
@@ -385,28 +347,22 @@ impl Drain {
             operational::emit(&self.batch.services, self.flow.scope, &[event]).await?;
         }
         self.health = Health::default();
-        self.own_due = None;
-        (self.cursor, self.is_last_page) = (None, false);
-        loop {
-            self.next.clear();
-            if self.is_last_page {
-                return Ok(None);
-            }
+        self.ahead = Ahead::default();
+        while self.ahead.needs_page() {
             if !self.batch.has_time_for(0) {
                 return Ok(Some(self.now()));
             }
             self.read_page().await?;
-            self.cursor = self.next.back().copied();
+            let ids = self.ahead.take_page();
             let now = self.now();
             let endpoint_id = self.flow.endpoint_id;
             let store = &self.batch.services.store;
-            let writes: Vec<_> =
-                self.next.iter().map(|waits| cancel_delivery(endpoint_id, waits.event_id, now)).collect();
+            let writes: Vec<_> = ids.iter().map(|id| cancel_delivery(endpoint_id, *id, now)).collect();
             let mut ended = Vec::new();
-            for (recorded, waits) in store.record(&writes).await.into_iter().zip(&self.next) {
+            for (recorded, id) in store.record(&writes).await.into_iter().zip(ids) {
                 match recorded {
                     Recorded::Done => {}
-                    Recorded::Refused => ended.push((endpoint_id, waits.event_id)),
+                    Recorded::Refused => ended.push((endpoint_id, id)),
                     Recorded::Failed(error) => return Err(error),
                 }
             }
@@ -415,6 +371,7 @@ impl Drain {
                 effects::settle(&self.batch, endpoint.as_ref(), stored.delivery, stored.expires_at).await?;
             }
         }
+        Ok(None)
     }
 
     async fn release(self, lease: &Lease, first_due: Option<Timestamp>) {

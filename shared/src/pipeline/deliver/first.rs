@@ -93,7 +93,8 @@ pub(super) async fn deliver(batch: &Batch, event: &EventWrite, first: &FirstAtte
     let schedule = &batch.services.config.retry_schedule_seconds;
     let jitter = random::unit_interval();
     let after = begun.after_attempt(&made.outcome, &first.endpoint, schedule, made.ended_at, jitter);
-    let write = insert_delivery(&after, kept_until(batch, &first.endpoint, &after, made.ended_at))?;
+    let until = retention::delivery_kept_until(&batch.services.config, &first.endpoint, &after, made.ended_at);
+    let write = insert_delivery(&after, until)?;
     drop(busy);
     let (kept, recorded) = futures::join!(event.carry_out(batch), batch.record(&after, write));
     kept?;
@@ -104,15 +105,6 @@ pub(super) async fn deliver(batch: &Batch, event: &EventWrite, first: &FirstAtte
             Ok(())
         }
         Recorded::Failed(error) => Err(error),
-    }
-}
-
-/// Until when a delivery is kept that stands as `after`.
-fn kept_until(batch: &Batch, endpoint: &Endpoint, after: &Delivery, now: Timestamp) -> Timestamp {
-    let config = &batch.services.config;
-    match after.status {
-        DeliveryStatus::Pending => retention::waiting_until(config, after.event_id, endpoint, now),
-        _ => retention::ended_until(config, after.event_id, now),
     }
 }
 
@@ -155,19 +147,39 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
         return batch.touch(touch).await;
     }
     let noted = flow.as_ref().map(|flow| flow.health).unwrap_or_default();
-    if made.outcome.attempt.outcome == Outcome::Succeeded {
-        if news.slow && (!noted.slow || noted.failing_since.is_some()) {
-            batch.note_health(endpoint.scope, endpoint.id, news, Failing::IsOver).await?;
-        } else if !news.slow && !noted.is_healthy() {
-            batch.note_healthy(endpoint.id).await?;
-        }
+    let succeeded = made.outcome.attempt.outcome == Outcome::Succeeded;
+    if !succeeded {
+        batch.services.metrics.count(Counter::DeliveriesFailed, 1);
+    }
+    match note_of(succeeded, news, noted) {
+        Note::Nothing => {}
+        Note::News(failing) => batch.note_health(endpoint.scope, endpoint.id, news, failing).await?,
+        Note::Healthy => batch.note_healthy(endpoint.id).await?,
+    }
+    if succeeded {
         return Ok(());
     }
-    batch.services.metrics.count(Counter::DeliveriesFailed, 1);
-    if news.adds_to(noted) {
-        batch.note_health(endpoint.scope, endpoint.id, news, Failing::GoesOn).await?;
-    }
     effects::carry_out(&batch.services, Some(endpoint), after).await
+}
+
+/// What is to be noted of an endpoint's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Note {
+    Nothing,
+    /// That it is slow or failing, and what that says about its failing before.
+    News(Failing),
+    /// That it is healthy, after all.
+    Healthy,
+}
+
+/// What is to be noted after a first attempt that was the delivery's last: `news` is what that alone says, and `noted` what is known already.
+fn note_of(succeeded: bool, news: Health, noted: Health) -> Note {
+    match succeeded {
+        true if news.slow && (!noted.slow || noted.failing_since.is_some()) => Note::News(Failing::IsOver),
+        true if !news.slow && !noted.is_healthy() => Note::Healthy,
+        false if news.adds_to(noted) => Note::News(Failing::GoesOn),
+        _ => Note::Nothing,
+    }
 }
 
 /// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the backlog is looked at soon enough anyway.
@@ -183,7 +195,8 @@ pub(super) async fn defer(
     let endpoint = &first.endpoint;
     let now = batch.services.clock.now();
     let delivery = Delivery { next_attempt_at: Some(due), ..Delivery::new(&first.event, endpoint.id, now) };
-    let write = insert_delivery(&delivery, kept_until(batch, endpoint, &delivery, now))?;
+    let until = retention::delivery_kept_until(&batch.services.config, endpoint, &delivery, now);
+    let write = insert_delivery(&delivery, until)?;
     let (kept, recorded) = futures::join!(event.carry_out(batch), batch.record(&delivery, write));
     kept?;
     if let Recorded::Failed(error) = recorded {
@@ -217,5 +230,38 @@ pub(super) async fn redo(batch: &Batch, endpoint: &Arc<Endpoint>, delivery: &Del
     match delivery.next_attempt_at.filter(|_| delivery.status == DeliveryStatus::Pending) {
         Some(at) => batch.touch(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: None }).await,
         None => effects::carry_out(&batch.services, Some(endpoint), delivery).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    #[test]
+    fn health_is_noted_only_where_it_is_news() {
+        let well = Health::default();
+        let slow = Health { slow: true, ..well };
+        let failing = Health { failing_since: Some(NOW), ..well };
+        let hanging = Health { slow: true, ..failing };
+        let recovering = Health { width: Some(2), ..well };
+        for (name, succeeded, news, noted, expected) in [
+            ("quick answer of a healthy endpoint", true, well, well, Note::Nothing),
+            ("quick answer of a failing one", true, well, failing, Note::Healthy),
+            ("quick answer of a slow one", true, well, slow, Note::Healthy),
+            ("quick answer of one that recovers", true, well, recovering, Note::Healthy),
+            ("slow answer of a healthy one", true, slow, well, Note::News(Failing::IsOver)),
+            ("slow answer of a slow one", true, slow, slow, Note::Nothing),
+            ("slow answer of a failing one", true, slow, failing, Note::News(Failing::IsOver)),
+            ("slow answer of a hanging one", true, slow, hanging, Note::News(Failing::IsOver)),
+            ("failure of a healthy one", false, failing, well, Note::News(Failing::GoesOn)),
+            ("failure of a failing one", false, failing, failing, Note::Nothing),
+            ("no answer of a failing one", false, hanging, failing, Note::News(Failing::GoesOn)),
+            ("no answer of a hanging one", false, hanging, hanging, Note::Nothing),
+            ("nothing was sent", false, well, failing, Note::Nothing),
+        ] {
+            assert_eq!(note_of(succeeded, news, noted), expected, "{name}");
+        }
     }
 }

@@ -56,6 +56,16 @@ pub(super) struct Task {
     pub(super) work: Work,
 }
 
+#[cfg(test)]
+impl Task {
+    /// A task for tests: of a replay, where nothing else is said.
+    pub(super) fn sample(message_id: &str) -> Self {
+        let replay_id = ReplayId::from_parts(Timestamp::UNIX_EPOCH, [0; 10]);
+        let work = Work::Replay { scope: crate::domain::endpoint::Endpoint::sample(0).scope, replay_id };
+        Self { message_id: message_id.to_owned(), body: String::new(), request_id: None, redelivered: false, work }
+    }
+}
+
 /// What a message asks for.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
@@ -230,6 +240,28 @@ pub(super) async fn identify(services: &Services, keyed: Keyed) -> Identified {
     }
 }
 
+/// What an earlier claim on its key means for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claimed {
+    /// It is the message's own, from when it came before.
+    Own,
+    /// Another message stands for the event.
+    ByAnother,
+    /// Another is about to be sent.
+    UnderWay,
+    /// Its holder has died, or could not send: this message can stand for the event, under its id.
+    Over,
+}
+
+fn claimed(earlier: &IdempotencyRecord, own_claim: &str, now: Timestamp) -> Claimed {
+    match (earlier.claim == own_claim, earlier.queued) {
+        (true, _) => Claimed::Own,
+        (false, true) => Claimed::ByAnother,
+        (false, false) if earlier.claimed_until > now => Claimed::UnderWay,
+        (false, false) => Claimed::Over,
+    }
+}
+
 async fn claim(services: &Services, keyed: Keyed) -> Result<Option<Identified>, AwsError> {
     let Keyed { message, scope, event, key } = keyed;
     let (mut id, mut check_existing) = own_identity(&message);
@@ -237,15 +269,14 @@ async fn claim(services: &Services, keyed: Keyed) -> Result<Option<Identified>, 
     let now = services.clock.now();
     let record = IdempotencyRecord::new(id, None, true, id.to_string(), now);
     if let Some(earlier) = services.store.claim_idempotency_key(scope, &key, &record, now).await? {
-        let is_own = earlier.claim == record.claim;
-        if earlier.queued && !is_own {
-            return Ok(Some(Identified::Duplicate));
-        }
-        if !earlier.queued && !is_own {
-            // Its holder has died, or could not send: then this message stands for the event, under its id.
-            let is_over = earlier.claimed_until <= now;
-            if !is_over || !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
-                return Ok(None);
+        match claimed(&earlier, &record.claim, now) {
+            Claimed::Own => {}
+            Claimed::ByAnother => return Ok(Some(Identified::Duplicate)),
+            Claimed::UnderWay => return Ok(None),
+            Claimed::Over => {
+                if !services.store.take_over_claim(scope, &key, &earlier, &record.claim, now).await? {
+                    return Ok(None);
+                }
             }
         }
         services.store.confirm_claim(scope, &key, &record.claim).await?;
@@ -263,3 +294,6 @@ fn understand_retry(body: &str) -> Result<Work, String> {
         RetryMessage::Replay { scope, replay_id } => Work::Replay { scope, replay_id },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use futures::future::join_all;
 
 use super::guarded;
 use super::intake::{Intake, Keyed, Task, Work};
+use super::ledger::Ledger;
 use super::plan::{self, Known};
 use crate::aws_error::AwsError;
 use crate::domain::id::{EndpointId, TenantId};
@@ -80,28 +81,31 @@ pub(super) fn is_known(services: &Services, task: &Task, shared: &Shared) -> boo
     is_list_current && is_new && remembered(services, task).iter().all(|id| shared.asked.contains(id))
 }
 
-/// Reads what a group needs, or, where that fails, each task by itself; then with the places of the tasks for which it could not be read. So what is throttled or cannot be
-/// read for one endpoint or event brings back the messages that are about it and no others.
-pub(super) async fn load(services: &Services, tasks: &[Task], shared: &Shared) -> (Known, BTreeSet<usize>) {
-    match load_together(services, tasks, shared).await {
-        Ok(known) => return (known, BTreeSet::new()),
+/// Reads what a group needs, or, where that fails, each task by itself; then a message for which it could not be read has failed in the ledger. So what is throttled or
+/// cannot be read for one endpoint or event brings back the messages that are about it and no others.
+pub(super) async fn load(services: &Services, ledger: &mut Ledger, shared: &Shared) -> Known {
+    let (messages, tasks): (Vec<_>, Vec<_>) = ledger.tasks().unzip();
+    match load_together(services, &tasks, shared).await {
+        Ok(known) => return known,
         Err(error) => tracing::warn!(%error, "what a batch is about could not be read together"),
     }
-    let (mut known, mut unread) = (Known::default(), BTreeSet::new());
     let each = tasks.iter().map(|task| load_together(services, slice::from_ref(task), shared));
-    for (message, (task, read)) in tasks.iter().zip(join_all(each).await).enumerate() {
+    let read = join_all(each).await;
+    let mut known = Known::default();
+    for (message, read) in messages.into_iter().zip(read) {
         match read {
             Ok(more) => known.extend(more),
             Err(error) => {
-                tracing::error!(%error, message_id = task.message_id, "what a message is about cannot be read; it comes again");
-                unread.insert(message);
+                let message_id = &ledger.task(message).message_id;
+                tracing::error!(%error, message_id, "what a message is about cannot be read; it comes again");
+                ledger.fail(message);
             }
         }
     }
-    (known, unread)
+    known
 }
 
-async fn load_together(services: &Services, tasks: &[Task], shared: &Shared) -> Result<Known, AwsError> {
+async fn load_together(services: &Services, tasks: &[&Task], shared: &Shared) -> Result<Known, AwsError> {
     let scopes: BTreeSet<_> = tasks.iter().map(|task| task.work.scope()).collect();
     let (mut tenants, mut unread) = (HashMap::new(), BTreeSet::new());
     for id in scopes.iter().map(|scope| scope.tenant_id) {
@@ -182,16 +186,36 @@ mod tests {
 
     #[test]
     fn each_tenant_about_which_something_has_to_be_read_goes_by_itself_and_all_others_go_together() {
-        let messages =
-            [("a", 1, false), ("b", 2, false), ("c", 3, false), ("d", 1, false), ("e", 4, true), ("f", 4, false)];
-        let messages = messages.map(|(id, tenant, key)| message(id, tenant, key));
-        let unknown = ["c"];
-        let groups = groups(intake::read(messages.into()), |task| !unknown.contains(&task.message_id.as_str()));
-        let seen: Vec<(Vec<&str>, usize)> = groups
-            .iter()
-            .map(|group| (group.tasks.iter().map(|task| task.message_id.as_str()).collect(), group.keyed.len()))
-            .collect();
-        // A tenant's messages stay together, so that two of them that stand for one event are seen as such.
-        assert_eq!(seen, [(vec!["c"], 0), (vec!["f"], 1), (vec!["a", "d", "b"], 0)]);
+        // Messages with their tenant, and whether they have a key; those about which more has to be read. Then the groups: their tasks, and how many keys.
+        for (name, messages, unknown, expected) in [
+            ("nothing", vec![], "", vec![("", 0)]),
+            ("all is known", vec![("a", 1, false), ("b", 2, false)], "", vec![("ab", 0)]),
+            ("nothing is known", vec![("a", 1, false), ("b", 2, false)], "ab", vec![("a", 0), ("b", 0), ("", 0)]),
+            // A tenant's messages stay together, so that two of them that stand for one event are seen as such.
+            ("one of two of a tenant", vec![("a", 1, false), ("b", 1, false)], "b", vec![("ab", 0), ("", 0)]),
+            ("a key", vec![("a", 1, true), ("b", 1, false), ("c", 2, false)], "", vec![("b", 1), ("c", 0)]),
+            (
+                "all of it",
+                vec![
+                    ("a", 1, false),
+                    ("b", 2, false),
+                    ("c", 3, false),
+                    ("d", 1, false),
+                    ("e", 4, true),
+                    ("f", 4, false),
+                ],
+                "c",
+                vec![("c", 0), ("f", 1), ("adb", 0)],
+            ),
+        ] {
+            let messages = messages.into_iter().map(|(id, tenant, key)| message(id, tenant, key));
+            let groups = groups(intake::read(messages.collect()), |task| !unknown.contains(&task.message_id));
+            let seen: Vec<(String, usize)> = groups
+                .iter()
+                .map(|group| (group.tasks.iter().map(|task| task.message_id.as_str()).collect(), group.keyed.len()))
+                .collect();
+            let expected: Vec<_> = expected.into_iter().map(|(ids, keyed)| (ids.to_owned(), keyed)).collect();
+            assert_eq!(seen, expected, "{name}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What a message of a new event means, given what is known: requests to make, deliveries that wait or end without one, parts to fan out. Pure.
+//! What the messages of a group mean, given what is known: requests to make, deliveries that wait or end without one, parts to fan out, backlogs to drain. Pure.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::guarded;
 use super::intake::{Task, Work};
+use super::ledger::{Ledger, MessageRef};
 use crate::directory::Endpoints;
 use crate::domain::delivery::{Delivery, DeliveryStatus};
 use crate::domain::endpoint::{Endpoint, EndpointStatus};
 use crate::domain::event::Event;
-use crate::domain::id::{EndpointId, EventId};
+use crate::domain::id::{EndpointId, EventId, ReplayId};
 use crate::domain::matching::reaches;
 use crate::domain::tenant::Scope;
 use crate::queue::messages::RetryMessage;
@@ -60,6 +62,10 @@ pub(super) struct Plan {
     pub(super) fan_out: Vec<RetryMessage>,
     /// Deliveries on record whose consequences may not have been seen to, because the message comes again.
     pub(super) redone: Vec<(Arc<Endpoint>, Delivery)>,
+    /// The bulk replay to go on with.
+    pub(super) replay: Option<(Scope, ReplayId)>,
+    /// Whether some of the endpoints that it may be for cannot be read. The others get theirs now; what comes again is for those.
+    pub(super) lacks_endpoints: bool,
     /// Why the message makes no sense after all.
     pub(super) dead_letter: Option<&'static str>,
 }
@@ -78,21 +84,21 @@ pub(super) struct FirstAttempt {
 /// What the messages of a batch have in hand. Two of them can stand for the same thing: a message that was sent or handed out twice. It is done and written once;
 /// the later message shares the fate of the earlier.
 #[derive(Debug, Default)]
-pub(super) struct BatchDedup {
-    events: HashMap<EventId, usize>,
-    deliveries: HashMap<(EndpointId, EventId), usize>,
+struct BatchDedup {
+    events: HashMap<EventId, MessageRef>,
+    deliveries: HashMap<(EndpointId, EventId), MessageRef>,
 }
 
 impl BatchDedup {
     /// Takes for `message` what no earlier one has, and leaves only that in its plan; the earlier ones that it duplicates.
-    pub(super) fn take(&mut self, message: usize, plan: &mut Plan) -> BTreeSet<usize> {
+    fn take(&mut self, message: MessageRef, plan: &mut Plan) -> BTreeSet<MessageRef> {
         if let Some((event, _)) = &plan.event {
             match self.events.entry(event.id) {
                 Entry::Vacant(free) => {
                     free.insert(message);
                 }
                 Entry::Occupied(taken) => {
-                    *plan = Plan::default();
+                    *plan = Plan { lacks_endpoints: plan.lacks_endpoints, ..Plan::default() };
                     return BTreeSet::from([*taken.get()]);
                 }
             }
@@ -146,22 +152,78 @@ fn as_recorded<'a>(event: &'a Event, known: &'a Known) -> &'a Event {
     known.events.get(&event.id).map_or(event, |stored| &stored.event)
 }
 
+/// Decides what the messages of a group mean at `now`, each piece of work once; notes in the ledger those that cannot be planned, that come again for what cannot
+/// be read, and that are done by others. What has failed already is not planned.
+pub(super) fn plan_all(ledger: &mut Ledger, known: &Known, now: Timestamp) -> Vec<(MessageRef, Plan)> {
+    let open = ledger.tasks().filter(|(message, _)| !ledger.has_failed(*message));
+    let planned = open.map(|(message, task)| {
+        let plan = guarded(&task.message_id, || {
+            tracing::debug!(message_id = task.message_id, request_id = task.request_id, "planning");
+            plan(task, known, now)
+        });
+        (message, plan)
+    });
+    let planned: Vec<_> = planned.collect();
+    let mut dedup = BatchDedup::default();
+    let mut plans = Vec::with_capacity(planned.len());
+    for (message, plan) in planned {
+        let Some(mut plan) = plan else {
+            ledger.fail(message);
+            continue;
+        };
+        for earlier in dedup.take(message, &mut plan) {
+            ledger.duplicate(message, earlier);
+        }
+        if plan.lacks_endpoints {
+            ledger.fail(message);
+        }
+        plans.push((message, plan));
+    }
+    plans
+}
+
+/// A look at a backlog by a wake that is valid.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) message: MessageRef,
+    pub(super) flow: Flow,
+    /// The wake's token.
+    pub(super) token: String,
+}
+
+/// The backlogs to be drained at `now`: those of which a valid wake has come, and that nobody has; each once.
+pub(super) fn looks(ledger: &Ledger, known: &Known, now: Timestamp) -> Vec<Look> {
+    let mut taken = BTreeSet::new();
+    let looks = ledger.tasks().filter_map(|(message, task)| {
+        let Work::Wake { endpoint_id, token, .. } = &task.work else { return None };
+        let flow = known.flows.get(endpoint_id)?;
+        let is_valid = flow.token.as_ref() == Some(token) && !flow.is_leased(now);
+        (is_valid && taken.insert(*endpoint_id)).then(|| Look { message, flow: flow.clone(), token: token.clone() })
+    });
+    looks.collect()
+}
+
 /// Decides what a task means at `now`.
-pub(super) fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
+fn plan(task: &Task, known: &Known, now: Timestamp) -> Plan {
     let Some(endpoints) = known.endpoints.get(&task.work.scope()) else {
         return Plan { dead_letter: Some("tenant_id: there is no such tenant"), ..Plan::default() };
     };
+    let lacks_endpoints = endpoints.lacks_some();
     match &task.work {
-        Work::Event { event, .. } => plan_event(as_recorded(event, known), endpoints, known, task, now),
+        Work::Event { event, .. } => {
+            let plan = plan_event(as_recorded(event, known), endpoints, known, task, now);
+            Plan { lacks_endpoints, ..plan }
+        }
         Work::FanOut { event_id, .. } => {
-            let mut plan = Plan::default();
+            let mut plan = Plan { lacks_endpoints, ..Plan::default() };
             if let Some(stored) = known.events.get(event_id) {
                 let part = endpoints_of(task, known, Some(endpoints));
                 begin_deliveries(&mut plan, &Arc::new(stored.event.clone()), part, known, task, now);
             }
             plan
         }
-        Work::Wake { .. } | Work::Replay { .. } => Plan::default(),
+        Work::Wake { .. } => Plan::default(),
+        Work::Replay { scope, replay_id } => Plan { replay: Some((*scope, *replay_id)), ..Plan::default() },
     }
 }
 

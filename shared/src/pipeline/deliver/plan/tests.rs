@@ -18,7 +18,7 @@ fn event(n: u8) -> Event {
 }
 
 fn task(work: Work, redelivered: bool) -> Task {
-    Task { message_id: "m".to_owned(), body: String::new(), request_id: None, redelivered, work }
+    Task { redelivered, work, ..Task::sample("m") }
 }
 
 fn arrives(n: u8, check_existing: bool) -> Task {
@@ -141,13 +141,164 @@ fn message_of_a_tenant_that_never_was_is_a_dead_letter_and_one_of_a_deleted_tena
 fn messages_of_a_batch_for_the_same_event_are_done_once() {
     let known = known([Endpoint::sample(0)]);
     let mut dedup = BatchDedup::default();
-    let mut take = |message, n| {
-        let mut plan = plan(&arrives(n, false), &known, NOW);
-        let earlier = dedup.take(message, &mut plan);
-        (plan.attempts.len(), plan.event.is_some(), earlier.into_iter().collect::<Vec<_>>())
+    let ledger = Ledger::new((0..4).map(|_| arrives(1, false)).collect());
+    let messages: Vec<_> = ledger.tasks().map(|(message, _)| message).collect();
+    for (place, n, expected) in [
+        (0, 1, (1, true, vec![])),
+        (1, 1, (0, false, vec![messages[0]])),
+        (2, 2, (1, true, vec![])),
+        (3, 2, (0, false, vec![messages[2]])),
+    ] {
+        let mut plan = Plan { lacks_endpoints: true, ..plan(&arrives(n, false), &known, NOW) };
+        let earlier = dedup.take(messages[place], &mut plan);
+        assert_eq!((plan.attempts.len(), plan.event.is_some(), Vec::from_iter(earlier)), expected, "{place}");
+        assert!(plan.lacks_endpoints, "{place}");
+    }
+}
+
+fn wake(message_id: &str, endpoint: &Endpoint, token: &str) -> Task {
+    let work = Work::Wake { scope: scope(), endpoint_id: endpoint.id, token: token.to_owned() };
+    Task { work, ..Task::sample(message_id) }
+}
+
+#[test]
+fn message_of_which_some_endpoints_cannot_be_read_is_done_for_the_others_and_comes_again() {
+    let endpoint = Endpoint::sample(0);
+    let stored = StoredEvent { event: event(1), delivered_to: vec![], shown_until: NOW, expires_at: NOW };
+    let part = Work::FanOut { scope: scope(), event_id: event(1).id, first: endpoint.id, last: endpoint.id };
+    for (name, task, comes_again, begun) in [
+        ("an event", Task { message_id: "m".to_owned(), ..arrives(1, false) }, true, 1),
+        ("a part of a fan-out", task(part, false), true, 1),
+        ("a wake", wake("m", &endpoint, "t"), false, 0),
+        ("a replay", Task::sample("m"), false, 0),
+    ] {
+        for lacks_some in [true, false] {
+            let mut known = known([endpoint.clone()]);
+            known.events.insert(event(1).id, stored.clone());
+            if lacks_some {
+                known.endpoints = known.endpoints.into_iter().map(|(scope, all)| (scope, all.lacking_some())).collect();
+            }
+            let mut ledger = Ledger::new(vec![task.clone()]);
+            let plans = plan_all(&mut ledger, &known, NOW);
+            let attempts: usize = plans.iter().map(|(_, plan)| plan.attempts.len()).sum();
+            let expected = (begun, usize::from(lacks_some && comes_again));
+            assert_eq!((attempts, ledger.come_again().len()), expected, "{name}, {lacks_some}");
+        }
+    }
+}
+
+#[test]
+fn replay_is_gone_on_with_and_a_wake_begins_nothing_by_itself() {
+    let endpoint = Endpoint::sample(0);
+    let replay = Task::sample("m");
+    let Work::Replay { scope, replay_id } = replay.work else { panic!("{replay:?}") };
+    for (name, task, expected) in
+        [("a replay", &replay, Some((scope, replay_id))), ("a wake", &wake("m", &endpoint, "t"), None)]
+    {
+        let plan = plan(task, &known([endpoint.clone()]), NOW);
+        assert_eq!((plan.replay, outline(&plan)), (expected, (vec![], vec![], vec![])), "{name}");
+        assert!(plan.event.is_none() && plan.dead_letter.is_none(), "{name}");
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_not_planned_and_what_another_does_shares_its_fate() {
+    let known = known([Endpoint::sample(0)]);
+    // Events by number; the message that could not be read; those that are planned, with their attempts; the one whose attempts fail; those that come again.
+    for (name, events, unread, planned, fails, come_again) in [
+        ("two events", vec![1, 2], None, vec![(0, 1), (1, 1)], Some(0), vec!["0"]),
+        ("one event twice", vec![1, 1], None, vec![(0, 1), (1, 0)], Some(0), vec!["0", "1"]),
+        ("the first cannot be read", vec![1, 1], Some(0), vec![(1, 1)], None, vec!["0"]),
+        ("the second cannot be read", vec![1, 2], Some(1), vec![(0, 1)], Some(0), vec!["0", "1"]),
+        ("the duplicate of one that is done", vec![2, 1, 2], None, vec![(0, 1), (1, 1), (2, 0)], Some(1), vec!["1"]),
+    ] {
+        let tasks = events.iter().enumerate();
+        let tasks = tasks.map(|(place, n)| Task { message_id: place.to_string(), ..arrives(*n, false) });
+        let mut ledger = Ledger::new(tasks.collect());
+        let messages: Vec<_> = ledger.tasks().map(|(message, _)| message).collect();
+        if let Some(place) = unread {
+            ledger.fail(messages[place]);
+        }
+        let plans = plan_all(&mut ledger, &known, NOW);
+        let seen: Vec<_> = plans.iter().map(|(message, plan)| (*message, plan.attempts.len())).collect();
+        let expected: Vec<_> = planned.into_iter().map(|(place, attempts)| (messages[place], attempts)).collect();
+        assert_eq!(seen, expected, "{name}");
+        if let Some(place) = fails {
+            ledger.begin(messages[place]);
+        }
+        assert_eq!(ledger.come_again(), come_again, "{name}");
+    }
+}
+
+#[test]
+fn backlog_is_drained_by_the_first_wake_that_is_valid_unless_somebody_drains_it() {
+    let [one, other] = [0, 1].map(Endpoint::sample);
+    let of = |endpoint: &Endpoint, token: Option<&str>, lease_until: Option<i64>| {
+        let (id, flow) = flow(endpoint, Health::default());
+        let lease_until = lease_until.map(|seconds| plus_seconds(NOW, seconds));
+        (id, Flow { token: token.map(str::to_owned), lease_until, ..flow })
     };
-    assert_eq!(take(0, 1), (1, true, vec![]));
-    assert_eq!(take(1, 1), (0, false, vec![0]));
-    assert_eq!(take(2, 2), (1, true, vec![]));
-    assert_eq!(take(3, 2), (0, false, vec![2]));
+    for (name, flows, wakes, drained) in [
+        ("a valid wake", vec![of(&one, Some("t"), None)], vec![(&one, "t")], vec![0]),
+        ("a wake that is over", vec![of(&one, Some("u"), None)], vec![(&one, "t")], vec![]),
+        ("no wake is valid", vec![of(&one, None, None)], vec![(&one, "t")], vec![]),
+        ("no flow", vec![], vec![(&one, "t")], vec![]),
+        ("another's flow", vec![of(&other, Some("t"), None)], vec![(&one, "t")], vec![]),
+        ("somebody drains it", vec![of(&one, Some("t"), Some(1))], vec![(&one, "t")], vec![]),
+        ("somebody has drained it", vec![of(&one, Some("t"), Some(0))], vec![(&one, "t")], vec![0]),
+        ("the same wake twice", vec![of(&one, Some("t"), None)], vec![(&one, "t"), (&one, "t")], vec![0]),
+        ("an old one before it", vec![of(&one, Some("t"), None)], vec![(&one, "s"), (&one, "t")], vec![1]),
+        (
+            "wakes of two backlogs",
+            vec![of(&one, Some("t"), None), of(&other, Some("u"), None)],
+            vec![(&one, "t"), (&other, "u")],
+            vec![0, 1],
+        ),
+    ] {
+        let known = Known { flows: flows.into_iter().collect(), ..known([]) };
+        let ledger = Ledger::new(wakes.iter().map(|(endpoint, token)| wake("m", endpoint, token)).collect());
+        let messages: Vec<_> = ledger.tasks().map(|(message, _)| message).collect();
+        let looks = looks(&ledger, &known, NOW);
+        let seen: Vec<_> =
+            looks.iter().map(|look| (look.message, look.flow.endpoint_id, look.token.as_str())).collect();
+        let expected: Vec<_> =
+            drained.into_iter().map(|place: usize| (messages[place], wakes[place].0.id, wakes[place].1)).collect();
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
+#[test]
+fn delivery_that_an_earlier_message_has_is_left_out_of_the_later_ones_plan_and_nothing_else_is() {
+    let [one, other] = [0, 1].map(Endpoint::sample);
+    let first = |endpoint: &Endpoint| FirstAttempt {
+        event: Arc::new(event(1)),
+        endpoint: Arc::new(endpoint.clone()),
+        flow: None,
+        request_id: None,
+    };
+    let skipped = |endpoint: &Endpoint| (Arc::new(endpoint.clone()), Delivery::new(&event(1), endpoint.id, NOW));
+    let both = [&one, &other];
+    // What the later message was to do; all of it stands for the same two deliveries, of which the earlier message has one.
+    for (name, later, expected) in [
+        (
+            "to attempt",
+            Plan { attempts: both.map(first).to_vec(), ..Plan::default() },
+            (vec![other.id], vec![], vec![]),
+        ),
+        (
+            "to put off",
+            Plan { deferred: both.map(first).to_vec(), ..Plan::default() },
+            (vec![], vec![other.id], vec![]),
+        ),
+        ("to skip", Plan { skipped: both.map(skipped).to_vec(), ..Plan::default() }, (vec![], vec![], vec![other.id])),
+    ] {
+        let ledger = Ledger::new(vec![Task::sample("a"), Task::sample("b")]);
+        let messages: Vec<_> = ledger.tasks().map(|(message, _)| message).collect();
+        let mut dedup = BatchDedup::default();
+        let mut earlier = Plan { attempts: vec![first(&one)], ..Plan::default() };
+        assert!(dedup.take(messages[0], &mut earlier).is_empty());
+        let mut later = Plan { lacks_endpoints: true, ..later };
+        assert_eq!(Vec::from_iter(dedup.take(messages[1], &mut later)), [messages[0]], "{name}");
+        assert_eq!((outline(&later), later.lacks_endpoints), (expected, true), "{name}");
+    }
 }
