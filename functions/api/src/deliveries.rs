@@ -88,7 +88,7 @@ pub(crate) struct AttemptView {
 }
 
 impl DeliveryView {
-    /// A delivery, given its endpoint's flow, if it has one: it waits until that is looked at, if that is later than its own time.
+    /// A delivery, given its endpoint's flow, if it has one: it waits until that is checked, if that is later than its own time.
     pub(crate) fn new(delivery: Delivery, flow: Option<&Flow>, now: Timestamp) -> Self {
         let is_unhealthy = flow.is_some_and(|flow| flow.health.is_unhealthy(now));
         let waiting_for = delivery.waiting_for(is_unhealthy, now);

@@ -1,4 +1,4 @@
-//! The operator's route of portal sessions: links by which a tenant's people see to their endpoints themselves.
+//! The operator's route of portal sessions: links by which a tenant's people manage their endpoints themselves.
 
 use axum::extract::{Path, State};
 use axum::response::Response;

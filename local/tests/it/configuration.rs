@@ -60,7 +60,7 @@ fn every_parameter_of_the_template_has_its_row_with_its_values_and_its_default()
         let allowed = parameter["AllowedValues"].as_sequence();
         match (&parameter["MinValue"], &parameter["MaxValue"], allowed) {
             (Value::Number(least), Value::Number(most), _) => {
-                assert_eq!(values, &format!("{least} to {most}"), "{name}")
+                assert_eq!(values, &format!("{least} to {most}"), "{name}");
             }
             (Value::Number(least), Value::Null, _) => assert_eq!(values, &format!("{least} or more"), "{name}"),
             // Those of CloudWatch Logs: too many for a row.

@@ -104,7 +104,7 @@ async fn deliver_killed_at_any_call_ends_in_the_records_of_an_undisturbed_run() 
     survive_all(kills, survive).await;
 }
 
-/// A receiver that is gone and one that fails at its only attempt: three things to be told of.
+/// A receiver that is gone and one that fails at its only attempt: three operational events.
 async fn news_survive(kill: Kill) -> u32 {
     let mut world = World::start().await;
     world.endpoint("/ops", json!({ "event_types": ["delivery.failed", "endpoint.disabled"] })).await;
@@ -126,14 +126,14 @@ async fn news_survive(kill: Kill) -> u32 {
     let by_id: BTreeMap<_, Value> =
         got.iter().map(|got| (got.header("webhook-id"), serde_json::from_slice(&got.body).unwrap())).collect();
     let about = |body: &Value, endpoint: &String| body["data"]["endpoint_id"].as_str() == Some(endpoint);
-    let told = |endpoint: &String| {
+    let emitted = |endpoint: &String| {
         let bodies = by_id.values().filter(|body| about(body, endpoint));
         let mut types: Vec<_> = bodies.map(|body| body["type"].as_str().unwrap()).collect();
         types.sort_unstable();
         types
     };
-    assert_eq!(told(&endpoints[0]), ["delivery.failed", "endpoint.disabled"], "{kill:?}");
-    assert_eq!(told(&endpoints[1]), ["delivery.failed"], "{kill:?}");
+    assert_eq!(emitted(&endpoints[0]), ["delivery.failed", "endpoint.disabled"], "{kill:?}");
+    assert_eq!(emitted(&endpoints[1]), ["delivery.failed"], "{kill:?}");
     let gone = world.api.get(&format!("/v1/endpoints/{}", endpoints[0])).await.expect(200);
     assert_eq!(gone["status"], "disabled", "{kill:?}");
     assert_eq!((world.queued().await, world.dead_letters().await), (0, vec![]), "{kill:?}");
@@ -141,7 +141,7 @@ async fn news_survive(kill: Kill) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_to_be_told_is_told_however_deliver_dies() {
+async fn operational_events_are_emitted_however_deliver_dies() {
     let calls = news_survive(Kill::never("DeliverEventsFunction")).await;
     assert!(calls >= 6, "{calls}");
     survive_all(kills_at_any_call("DeliverEventsFunction", calls), news_survive).await;

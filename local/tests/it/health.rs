@@ -1,4 +1,4 @@
-//! Endpoints that fail, are given up, and come back; and what the tenant is told.
+//! Endpoints that fail, are given up, and come back; and the operational events of that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +38,10 @@ async fn five_days_of_nothing_but_failures_disable_an_endpoint_once_and_say_so_o
     let now = status(&world, &id).await;
     assert_eq!(now["status"], "disabled");
     assert!(now["disabled_reason"].as_str().unwrap().contains("since 2026-11-20T00:00:00.000Z"), "{now}");
-    let told = bodies(&world, "/ops");
-    assert_eq!(told.len(), 1, "{told:?}");
+    let events = bodies(&world, "/ops");
+    assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(
-        (told[0]["type"].clone(), told[0]["data"]["endpoint_id"].clone()),
+        (events[0]["type"].clone(), events[0]["data"]["endpoint_id"].clone()),
         (json!("endpoint.disabled"), json!(id))
     );
     // Who subscribes to everything gets the events and not what Outhook has to say of itself.
@@ -122,7 +122,7 @@ async fn gone_receiver_disables_its_endpoint_at_once_and_what_was_pending_ends()
 }
 
 #[tokio::test]
-async fn delivery_whose_attempts_are_used_up_is_told_of_once_and_that_news_raises_no_other() {
+async fn delivery_whose_attempts_are_used_up_emits_one_operational_event_and_that_one_emits_none() {
     let world = World::start().await;
     let id = world.endpoint("/a", json!({ "event_types": ["a"], "retry": { "schedule_seconds": [5] } })).await;
     world.endpoint("/ops", json!({ "event_types": ["delivery.failed"], "retry": { "max_attempts": 1 } })).await;
@@ -130,23 +130,23 @@ async fn delivery_whose_attempts_are_used_up_is_told_of_once_and_that_news_raise
     world.receiver.reply("/ops", [Reply::Status(500)]);
     let event = world.send("a", json!({})).await;
     world.run(HOUR).await;
-    let told = bodies(&world, "/ops");
-    assert_eq!(told.len(), 1, "{told:?}");
-    let data = &told[0]["data"];
+    let events = bodies(&world, "/ops");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let data = &events[0]["data"];
     assert_eq!((data["endpoint_id"].clone(), data["event_id"].clone()), (json!(id), json!(event)));
     assert_eq!((data["attempts"].clone(), data["last_status_code"].clone()), (json!(2), json!(404)));
 }
 
 #[tokio::test]
-async fn rotation_is_told_of_without_the_secret() {
+async fn rotation_emits_an_event_without_the_secret() {
     let world = World::start().await;
     world.endpoint("/ops", json!({ "event_types": ["endpoint.secret.rotated"] })).await;
     let id = world.endpoint("/a", json!({ "event_types": ["a"] })).await;
     let rotated = world.api.post(&format!("/v1/endpoints/{id}/secret/rotate"), json!({})).await.expect(200);
     world.settle().await;
-    let told = world.receiver.got("/ops");
-    assert_eq!(told.len(), 1);
-    assert!(!String::from_utf8_lossy(&told[0].body).contains(rotated["secret"].as_str().unwrap()));
+    let events = world.receiver.got("/ops");
+    assert_eq!(events.len(), 1);
+    assert!(!String::from_utf8_lossy(&events[0].body).contains(rotated["secret"].as_str().unwrap()));
 }
 
 #[tokio::test]

@@ -184,7 +184,7 @@ async fn fall_ill_and_recover(world: &World) {
     give_up(world).await;
 }
 
-/// An endpoint that is disabled after six days of failures, and nobody can be told of it at once.
+/// An endpoint that is disabled after six days of failures, whose event cannot be emitted at once.
 async fn give_up(world: &World) {
     let client = &world.other_tenant().await;
     world.receiver.reply("/doomed", [Reply::Status(500)]);

@@ -1,4 +1,4 @@
-//! When an endpoint's backlog is looked at next, and by whom. Pure.
+//! When an endpoint's backlog is checked next, and by whom. Pure.
 //!
 //! A backlog is what waits for one endpoint. It is looked at because of a wake, a queue message with a delay; waits that are longer than a queue can delay,
 //! and wakes that got lost, are the sweeper's.
@@ -43,9 +43,9 @@ pub struct Waiting {
     pub probed_due: Option<Timestamp>,
 }
 
-/// When the backlog is looked at next; `None` if nothing waits. `jitter` lies in 0 to 1.
+/// When the backlog is checked next; `None` if nothing waits. `jitter` lies in 0 to 1.
 ///
-/// A healthy endpoint is looked at when something is due. An unhealthy one gets its next probe after a wait that grows; a delivery that has been attempted
+/// A healthy endpoint is checked when something is due. An unhealthy one gets its next probe after a wait that grows; a delivery that has been attempted
 /// keeps its own schedule, because that spaces its attempts already.
 #[must_use]
 pub fn next_look(health: Health, now: Timestamp, waiting: Waiting, jitter: f64) -> Option<Timestamp> {
@@ -59,7 +59,7 @@ pub fn next_look(health: Health, now: Timestamp, waiting: Waiting, jitter: f64) 
     Some(own.map_or(spaced, |own| own.min(spaced)))
 }
 
-/// When a look has to be asked for, for a delivery that joins the backlog at `now`, unattempted and due at `due`; `None` if one is to be had soon enough.
+/// When a check has to be requested, for a delivery that joins the backlog at `now`, unattempted and due at `due`; `None` if there is one soon enough.
 /// `next_at` is the next look, if there is one, and `is_leased` whether a drain has the backlog now. `jitter` lies in 0 to 1.
 ///
 /// While the endpoint is unhealthy nothing has to be asked for as long as the next probe is near: so waiting costs no more than the delivery's own write.
@@ -98,20 +98,20 @@ fn probe_wait_seconds(probes_failed: u32, jitter: f64) -> u32 {
     wait + longer
 }
 
-/// The time of a look that a queue can bring about, which delays by whole seconds: `at`, or up to a second later. So what is due within one second needs one
+/// The time of a check that a queue can bring about, which delays by whole seconds: `at`, or up to a second later. So what is due within one second needs one
 /// look.
 #[must_use]
 pub fn look_at(at: Timestamp, now: Timestamp) -> Timestamp {
     plus_seconds(now, i64::from(seconds_until(at, now)))
 }
 
-/// The delay of the wake for a look at `next_at`, in whole seconds, rounded up; `None` where that is the sweeper's.
+/// The delay of the wake for a check at `next_at`, in whole seconds, rounded up; `None` where that is the sweeper's.
 #[must_use]
 pub fn wake_delay(next_at: Timestamp, now: Timestamp) -> Option<u32> {
     Some(seconds_until(next_at, now)).filter(|delay| *delay <= QUEUE_DELAY_SECONDS_MAX)
 }
 
-/// When the sweeper should look at a flow whose backlog is to be looked at at `next_at`: shortly before a long wait ends, or when the wake must have got lost,
+/// When the sweeper should check a flow whose backlog is to be checked at `next_at`: shortly before a long wait ends, or when the wake must have got lost,
 /// after `wakes_lost` that did. In whole minutes, so that small changes do not move its place in the index.
 #[must_use]
 pub fn sweep_at(next_at: Timestamp, now: Timestamp, wakes_lost: u32) -> Timestamp {
@@ -140,7 +140,7 @@ fn next_minute(at: Timestamp) -> Timestamp {
 /// What the sweeper finds of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looked {
-    /// When its backlog is to be looked at next.
+    /// When its backlog is to be checked next.
     pub next_at: Option<Timestamp>,
     /// Until when a drain has it.
     pub lease_until: Option<Timestamp>,

@@ -34,7 +34,7 @@ pub struct OperationalEvent {
     event_id: EventId,
     event_type: &'static str,
     data: serde_json::Value,
-    /// An event that is operational itself; its failures are not told of.
+    /// An event that is operational itself; its failures emit nothing.
     silent: bool,
 }
 
@@ -132,7 +132,7 @@ pub async fn emit(services: &Services, scope: Scope, events: &[OperationalEvent]
     Ok(())
 }
 
-/// Whether any of these endpoints asks to be told of deliveries that failed; of one that was itself of an operational event nobody is.
+/// Whether any of these endpoints subscribes to `delivery.failed`. A failed delivery of an operational event emits nothing.
 #[must_use]
 pub fn failures_are_wanted(delivered: &EventType, endpoints: &Endpoints) -> bool {
     is_wanted(DELIVERY_FAILED, is_operational(delivered), endpoints)

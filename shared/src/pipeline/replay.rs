@@ -1,5 +1,5 @@
 //! Delivering again: one delivery, one event, or all of an endpoint's that match. What is to be delivered again is marked as due in its endpoint's backlog, by a
-//! write that is conditional on where it stood, and a look is asked for; the drain sends it.
+//! write that is conditional on where it stood, and a check is requested; the drain sends it.
 //!
 //! A bulk replay goes page by page. The page is written down before it is marked, and its position moves when it has been; so the instance that goes on after a crash
 //! knows which deliveries it may find marked, and counts each once. All are due at the time of the replay, so they go out in order of their events.
@@ -40,7 +40,7 @@ const RETRY_TRIES_MAX: usize = 5;
 /// When AWS does not answer; repeating is safe.
 pub async fn retry(services: &Services, endpoint: &Endpoint, stored: &StoredDelivery) -> Result<(), AwsError> {
     let now = services.clock.now();
-    // Before, too: should this process die after the write, the sweeper's last look at the flow finds the delivery.
+    // Before, too: should this process die after the write, the sweeper's last check of the flow finds the delivery.
     wakes::wake_now(services, endpoint.scope, endpoint.id).await?;
     keep_events(services, endpoint, &[stored.delivery.event_id]).await?;
     let mut delivery = stored.delivery.clone();
@@ -90,7 +90,7 @@ pub async fn replay_event(services: &Services, stored: &StoredEvent, to: &[Endpo
         });
         touches.push(Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at: now, health: None });
     }
-    // Before, too: should this process die after the writes, the sweeper's last looks at the flows find the deliveries.
+    // Before, too: should this process die after the writes, the sweeper's last checks of the flows find the deliveries.
     wakes::wake(services, &touches).await?;
     for endpoint in &active {
         keep_events(services, endpoint, &[event.id]).await?;

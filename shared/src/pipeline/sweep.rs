@@ -1,5 +1,5 @@
 //! The sweeper: wakes backlogs whose wakes are not the queue's or got lost, ends flows that have nothing more to do, and cleans up what deleted endpoints
-//! leave. It looks at flows, never at deliveries, so a run costs as much whether one delivery waits or a million.
+//! leave. It checks flows, never deliveries, so a run costs as much whether one delivery waits or a million.
 //!
 //! It takes over each wake by a conditional write before it sends the message, so two sweepers at once send one that is valid; a crash between the two is a lost
 //! wake like any other. Wakes come before everything else, and have index partitions of their own.
@@ -101,7 +101,7 @@ async fn sweep_flows(services: &Services, shard: u8, leases: Leases, until: Mome
     let mut after = None;
     loop {
         let now = services.clock.now();
-        // After a kill every flow is looked at, whenever that was to be.
+        // After a kill every flow is checked, whenever that was to be.
         let look_until = if leases == Leases::AreOver { Timestamp::MAX } else { now };
         let page = async {
             let (ids, next) = services.store.flows_to_sweep(shard, look_until, after.take()).await?;
@@ -115,7 +115,7 @@ async fn sweep_flows(services: &Services, shard: u8, leases: Leases, until: Mome
                 return swept;
             }
         };
-        // The index follows the table after a moment: somebody else may just have seen to some of these.
+        // The index follows the table after a moment: somebody else may just have handled some of these.
         let flows = flows.into_values().filter(|flow| flow.sweep_at.is_some_and(|at| at <= look_until));
         swept.add(settle_flows(services, flows.collect(), leases, now).await);
         after = next;
@@ -125,7 +125,7 @@ async fn sweep_flows(services: &Services, shard: u8, leases: Leases, until: Mome
     }
 }
 
-/// A flow to be woken: when its backlog is to be looked at, and how many of its wakes have got lost.
+/// A flow to be woken: when its backlog is to be checked, and how many of its wakes have got lost.
 type ToWake = (Flow, Timestamp, u32);
 
 /// What is to be done about the flows of a page.
@@ -221,7 +221,7 @@ async fn take_over(services: &Services, flows: Vec<ToWake>, now: Timestamp) -> S
     swept
 }
 
-/// Takes the last look at a flow that has nothing more to do: when its backlog is to be looked at, if something waits in it after all.
+/// Makes the last check of a flow that has nothing more to do: when its backlog is to be checked, if something waits in it after all.
 async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<Option<Timestamp>, AwsError>, Flow) {
     let looked = async {
         if let Some(waits) = services.store.backlog(flow.endpoint_id, None, 1).await?.first() {
@@ -246,7 +246,7 @@ async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<O
     (looked.await, flow)
 }
 
-/// When a backlog is to be looked at in which something waits after all that is due at `due`: then, or now where a queue cannot wait for so long. Pure.
+/// When a backlog is to be checked in which something waits after all that is due at `due`: then, or now where a queue cannot wait for so long. Pure.
 fn look_after_all(due: Timestamp, now: Timestamp) -> Timestamp {
     if wake_delay(due, now).is_some() { due.max(now) } else { now }
 }
@@ -377,7 +377,7 @@ mod tests {
             ("nothing waits", vec![flow(None, None, 0)], Hold, vec![], 1, 0),
             ("somebody drains", vec![flow(None, Some(30), 0)], Hold, vec![], 0, 0),
             ("somebody drained before the kill", vec![flow(None, Some(30), 0)], AreOver, vec![(0, 0)], 0, 0),
-            ("and was asked for a look", vec![flow(Some(20), Some(30), 0)], AreOver, vec![(20, 0)], 0, 0),
+            ("and a check was requested", vec![flow(Some(20), Some(30), 0)], AreOver, vec![(20, 0)], 0, 0),
             ("nobody drained before the kill", vec![flow(None, None, 0)], AreOver, vec![], 1, 0),
             (
                 "several",

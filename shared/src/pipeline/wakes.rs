@@ -1,4 +1,4 @@
-//! Asking for a look at an endpoint's backlog: first the flow says when, and then a wake with that delay is sent. A crash between the two, or a wake that gets
+//! Requesting a check of an endpoint's backlog: first the flow says when, and then a wake with that delay is sent. A crash between the two, or a wake that gets
 //! lost, is made good by the sweeper.
 
 use futures::StreamExt;
@@ -15,7 +15,7 @@ use crate::store::flows::Touch;
 /// How many flows are changed at once.
 const IN_FLIGHT_MAX: usize = 25;
 
-/// Asks for a look at each of these backlogs, where none is to be had by then anyway. Repeating is safe.
+/// Requests a check of each of these backlogs, where there is none by then anyway. Repeating is safe.
 ///
 /// # Errors
 /// When DynamoDB does not answer; some may have been asked for. That SQS does not is no error.
@@ -44,7 +44,7 @@ async fn touch_one(services: &Services, touch: Touch, now: Timestamp) -> Result<
     Ok(token.and_then(|token| message(touch.scope, touch.endpoint_id, token, touch.at, now)))
 }
 
-/// Asks for a look at one backlog now.
+/// Requests a check of one backlog now.
 ///
 /// # Errors
 /// When DynamoDB does not answer.
@@ -52,7 +52,7 @@ pub async fn wake_now(services: &Services, scope: Scope, endpoint_id: EndpointId
     wake(services, &[Touch { endpoint_id, scope, at: services.clock.now(), health: None }]).await
 }
 
-/// The wake for a look at `at`, with its delay; `None` where that is the sweeper's.
+/// The wake for a check at `at`, with its delay; `None` where that is the sweeper's.
 #[must_use]
 pub fn message(
     scope: Scope,

@@ -1,7 +1,7 @@
 //! Backlogs: what waits for an endpoint, as the sparse index has it; of a delivery no more than its names and when it is due.
 //!
 //! The index follows the table after a moment, so what is read here may have been delivered since, and what was added just now may be missing. A drain
-//! reads the delivery itself before it sends; a flow is ended only after a look that comes long after the last touch.
+//! reads the delivery itself before it sends; a flow is ended only after a check that comes long after the last touch.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, Select};
 use futures::future::try_join_all;
@@ -95,7 +95,7 @@ impl Store {
         Ok(found)
     }
 
-    /// What of one of the sweeper's index partitions should be looked at by `until`, from behind `after`; and where the rest begins.
+    /// What of one of the sweeper's index partitions should be checked by `until`, from behind `after`; and where the rest begins.
     pub(super) async fn query_sweep(
         &self,
         partition: String,

@@ -91,7 +91,7 @@ pub enum Due {
 }
 
 impl Store {
-    /// What of one of the index's partitions should be looked at by `until`, the longest due first; at most [`CLEANUPS_MAX`].
+    /// What of one of the index's partitions should be checked by `until`, the longest due first; at most [`CLEANUPS_MAX`].
     ///
     /// # Errors
     /// When DynamoDB does not answer.

@@ -133,7 +133,7 @@ pub fn endpoint(scope: Scope, id: EndpointId) -> Key {
     Key { pk: endpoints_partition(scope), sk: format!("{ENDPOINT_PREFIX}{id}") }
 }
 
-/// An endpoint's flow: how it is doing, and when its backlog is looked at.
+/// An endpoint's flow: how it is doing, and when its backlog is checked.
 #[must_use]
 pub fn flow(id: EndpointId) -> Key {
     Key { pk: format!("FLOW#{id}"), sk: META.to_owned() }
@@ -267,7 +267,7 @@ pub fn cleanup_partition(shard: u8) -> String {
     format!("CLEANUP#{shard}")
 }
 
-/// The index sort key of what the sweeper looks at: sorts as time does.
+/// The index sort key of what the sweeper checks: sorts as time does.
 #[must_use]
 pub fn sweep_sort(at: Timestamp) -> String {
     time::format(at)

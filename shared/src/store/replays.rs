@@ -1,4 +1,4 @@
-//! Bulk replays: what is asked for, how far it has come, and, while it runs, when the sweeper should look at it.
+//! Bulk replays: what is asked for, how far it has come, and, while it runs, when the sweeper should check it.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -67,7 +67,7 @@ pub struct Replay {
 }
 
 impl Store {
-    /// Keeps a new replay; unless it gets on, the sweeper looks at it.
+    /// Keeps a new replay; unless it gets on, the sweeper checks it.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -117,7 +117,7 @@ impl Store {
     }
 }
 
-/// When the sweeper looks at a replay that has not got on; `None` where it has ended.
+/// When the sweeper checks a replay that has not got on; `None` where it has ended.
 fn stalled_at(replay: &Replay) -> Option<Timestamp> {
     (replay.state == ReplayState::Running).then(|| plus_seconds(replay.updated_at, STALLED_AFTER_SECONDS))
 }

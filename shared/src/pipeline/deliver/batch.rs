@@ -208,7 +208,7 @@ impl Batch {
         }
     }
 
-    /// Asks for a look at an endpoint's backlog, unless this batch has asked for one as early, and notes what is news of its health.
+    /// Requests a check of an endpoint's backlog, unless this batch has requested one as early, and notes how its endpoint is doing, if that adds to what is noted.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -217,8 +217,8 @@ impl Batch {
         let mut touched = touched.lock().await;
         let now = self.services.clock.now();
         let touch = Touch { at: look_at(touch.at, now), ..touch };
-        let is_news = |news: Health| touched.health.is_none_or(|noted| news.adds_to(noted));
-        if touched.at.is_some_and(|at| at <= touch.at) && !touch.health.is_some_and(is_news) {
+        let adds = |health: Health| touched.health.is_none_or(|noted| health.adds_to(noted));
+        if touched.at.is_some_and(|at| at <= touch.at) && !touch.health.is_some_and(adds) {
             return Ok(());
         }
         let token = self.services.store.touch_flow(&touch, now).await?;
@@ -247,15 +247,15 @@ impl Batch {
         &self,
         scope: Scope,
         id: EndpointId,
-        news: Health,
+        health: Health,
         failing: Failing,
     ) -> Result<(), AwsError> {
         let touched = self.touched_of(id).await;
         let mut touched = touched.lock().await;
         let ends_failing = failing == Failing::IsOver && !touched.healthy;
-        if ends_failing || touched.health.is_none_or(|noted| news.adds_to(noted)) {
-            self.services.store.note_health(id, scope, news, failing, self.services.clock.now()).await?;
-            touched.health = Some(news);
+        if ends_failing || touched.health.is_none_or(|noted| health.adds_to(noted)) {
+            self.services.store.note_health(id, scope, health, failing, self.services.clock.now()).await?;
+            touched.health = Some(health);
             touched.healthy |= ends_failing;
         }
         Ok(())

@@ -62,7 +62,7 @@ pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
         Ok(first_due) => first_due,
         Err(error) => {
             let endpoint_id = drain.flow.endpoint_id;
-            tracing::error!(%error, %endpoint_id, "a backlog could not be drained to its end; it is looked at again");
+            tracing::error!(%error, %endpoint_id, "a backlog could not be drained to its end; it is checked again");
             Some(plus_seconds(drain.now(), AGAIN_SECONDS))
         }
     };
@@ -384,11 +384,11 @@ impl Drain {
             Ok(Released::Done { token }) => token.zip(next_at),
             Ok(Released::Touched { at, token }) => Some((token, at)),
             Ok(Released::Lost) => {
-                // Another drain may have ended without knowing of what this one has put off.
+                // Another drain may have ended without knowing of what this one has deferred.
                 if let Some(at) = first_due
                     && let Err(error) = wakes::wake(services, &[Touch { endpoint_id, scope, at, health: None }]).await
                 {
-                    tracing::warn!(%error, %endpoint_id, "a backlog is looked at only by the sweeper's last look");
+                    tracing::warn!(%error, %endpoint_id, "a backlog is checked only by the sweeper's last check");
                 }
                 None
             }

@@ -1,4 +1,4 @@
-//! What follows from a delivery that has failed for good: its receiver may be gone, and somebody may want to be told. Repeating is safe: code that
+//! What follows from a delivery that has failed for good: its receiver may be gone, and an operational event may be due. Repeating is safe: code that
 //! cannot be sure that it was done does it again.
 
 use std::sync::Arc;

@@ -128,22 +128,22 @@ async fn attempt(batch: &Batch, first: &FirstAttempt) -> Result<Made, AwsError> 
         return made;
     }
     let note = async {
-        let news = Health::default().after(HealthSample::unanswered(), batch.services.clock.now());
-        if let Err(error) = batch.note_health(endpoint.scope, endpoint.id, news, Failing::GoesOn).await {
+        let health = Health::default().after(HealthSample::unanswered(), batch.services.clock.now());
+        if let Err(error) = batch.note_health(endpoint.scope, endpoint.id, health, Failing::GoesOn).await {
             tracing::warn!(%error, endpoint_id = %endpoint.id, "an endpoint's slowness could not be noted");
         }
     };
     futures::join!(making, note).0
 }
 
-/// What follows from a first attempt that is on record: the next look at the backlog, the endpoint's health, and the end of a delivery that failed for good.
+/// What follows from a first attempt that is on record: the next check of the backlog, the endpoint's health, and the end of a delivery that failed for good.
 async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: &Made) -> Result<(), AwsError> {
     let FirstAttempt { endpoint, flow, .. } = first;
     let mut sample = HealthSample::default();
     sample.add(&made.outcome.attempt);
-    let news = Health::default().after(sample, made.ended_at);
+    let health = Health::default().after(sample, made.ended_at);
     if let (DeliveryStatus::Pending, Some(at)) = (after.status, after.next_attempt_at) {
-        let touch = Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: Some(news) };
+        let touch = Touch { endpoint_id: endpoint.id, scope: endpoint.scope, at, health: Some(health) };
         return batch.touch(touch).await;
     }
     let noted = flow.as_ref().map(|flow| flow.health).unwrap_or_default();
@@ -151,9 +151,9 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
     if !succeeded {
         batch.services.metrics.count(Counter::DeliveriesFailed, 1);
     }
-    match note_of(succeeded, news, noted) {
+    match note_of(succeeded, health, noted) {
         Note::Nothing => {}
-        Note::News(failing) => batch.note_health(endpoint.scope, endpoint.id, news, failing).await?,
+        Note::Unhealthy(failing) => batch.note_health(endpoint.scope, endpoint.id, health, failing).await?,
         Note::Healthy => batch.note_healthy(endpoint.id).await?,
     }
     if succeeded {
@@ -167,22 +167,22 @@ async fn follow_up(batch: &Batch, first: &FirstAttempt, after: &Delivery, made: 
 enum Note {
     Nothing,
     /// That it is slow or failing, and what that says about its failing before.
-    News(Failing),
+    Unhealthy(Failing),
     /// That it is healthy, after all.
     Healthy,
 }
 
-/// What is to be noted after a first attempt that was the delivery's last: `news` is what that alone says, and `noted` what is known already.
-fn note_of(succeeded: bool, news: Health, noted: Health) -> Note {
+/// What is to be noted after a first attempt that was the delivery's last: `health` is what that alone says, and `noted` what is known already.
+fn note_of(succeeded: bool, health: Health, noted: Health) -> Note {
     match succeeded {
-        true if news.slow && (!noted.slow || noted.failing_since.is_some()) => Note::News(Failing::IsOver),
-        true if !news.slow && !noted.is_healthy() => Note::Healthy,
-        false if news.adds_to(noted) => Note::News(Failing::GoesOn),
+        true if health.slow && (!noted.slow || noted.failing_since.is_some()) => Note::Unhealthy(Failing::IsOver),
+        true if !health.slow && !noted.is_healthy() => Note::Healthy,
+        false if health.adds_to(noted) => Note::Unhealthy(Failing::GoesOn),
         _ => Note::Nothing,
     }
 }
 
-/// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the backlog is looked at soon enough anyway.
+/// Puts a delivery into its endpoint's backlog, unattempted and due at `due`: one write, and nothing more where the backlog is checked soon enough anyway.
 ///
 /// # Errors
 /// When AWS does not answer; the message comes again.
@@ -240,28 +240,28 @@ mod tests {
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
 
     #[test]
-    fn health_is_noted_only_where_it_is_news() {
+    fn health_is_noted_only_where_it_adds_something() {
         let well = Health::default();
         let slow = Health { slow: true, ..well };
         let failing = Health { failing_since: Some(NOW), ..well };
         let hanging = Health { slow: true, ..failing };
         let recovering = Health { width: Some(2), ..well };
-        for (name, succeeded, news, noted, expected) in [
+        for (name, succeeded, health, noted, expected) in [
             ("quick answer of a healthy endpoint", true, well, well, Note::Nothing),
             ("quick answer of a failing one", true, well, failing, Note::Healthy),
             ("quick answer of a slow one", true, well, slow, Note::Healthy),
             ("quick answer of one that recovers", true, well, recovering, Note::Healthy),
-            ("slow answer of a healthy one", true, slow, well, Note::News(Failing::IsOver)),
+            ("slow answer of a healthy one", true, slow, well, Note::Unhealthy(Failing::IsOver)),
             ("slow answer of a slow one", true, slow, slow, Note::Nothing),
-            ("slow answer of a failing one", true, slow, failing, Note::News(Failing::IsOver)),
-            ("slow answer of a hanging one", true, slow, hanging, Note::News(Failing::IsOver)),
-            ("failure of a healthy one", false, failing, well, Note::News(Failing::GoesOn)),
+            ("slow answer of a failing one", true, slow, failing, Note::Unhealthy(Failing::IsOver)),
+            ("slow answer of a hanging one", true, slow, hanging, Note::Unhealthy(Failing::IsOver)),
+            ("failure of a healthy one", false, failing, well, Note::Unhealthy(Failing::GoesOn)),
             ("failure of a failing one", false, failing, failing, Note::Nothing),
-            ("no answer of a failing one", false, hanging, failing, Note::News(Failing::GoesOn)),
+            ("no answer of a failing one", false, hanging, failing, Note::Unhealthy(Failing::GoesOn)),
             ("no answer of a hanging one", false, hanging, hanging, Note::Nothing),
             ("nothing was sent", false, well, failing, Note::Nothing),
         ] {
-            assert_eq!(note_of(succeeded, news, noted), expected, "{name}");
+            assert_eq!(note_of(succeeded, health, noted), expected, "{name}");
         }
     }
 }

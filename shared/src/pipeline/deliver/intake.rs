@@ -73,7 +73,7 @@ pub(super) enum Work {
     Event { event: Box<Event>, check_existing: bool },
     /// A part of a large fan-out.
     FanOut { scope: Scope, event_id: EventId, first: EndpointId, last: EndpointId },
-    /// A look at an endpoint's backlog, if the token is the valid one.
+    /// A check of an endpoint's backlog, if the token is the valid one.
     Wake { scope: Scope, endpoint_id: EndpointId, token: String },
     /// The next pages of a bulk replay.
     Replay { scope: Scope, replay_id: ReplayId },

@@ -2,7 +2,7 @@
 //!
 //! The cast, in the order in which a batch meets them:
 //!
-//! - [`Incoming`] is a message as a queue hands it over. [`intake`] reads it into a task: a new event, a part of a large fan-out, a look at a backlog, or a
+//! - [`Incoming`] is a message as a queue hands it over. [`intake`] reads it into a task: a new event, a part of a large fan-out, a check of a backlog, or a
 //!   bulk replay. What cannot be read goes to the dead-letter queue at once, with the reason.
 //! - [`load`] reads what the decisions need: the tenants with the flows of their endpoints, in one call for the whole batch; and for each tenant by itself
 //!   what has changed, and what is on record, where something can be. A tenant that needs no more reading goes on at once.

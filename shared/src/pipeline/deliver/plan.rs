@@ -60,7 +60,7 @@ pub(super) struct Plan {
     pub(super) skipped: Vec<(Arc<Endpoint>, Delivery)>,
     /// Parts to be sent once the event is kept.
     pub(super) fan_out: Vec<RetryMessage>,
-    /// Deliveries on record whose consequences may not have been seen to, because the message comes again.
+    /// Deliveries on record whose consequences may not have been handled, because the message comes again.
     pub(super) redone: Vec<(Arc<Endpoint>, Delivery)>,
     /// The bulk replay to go on with.
     pub(super) replay: Option<(Scope, ReplayId)>,
@@ -182,7 +182,7 @@ pub(super) fn plan_all(ledger: &mut Ledger, known: &Known, now: Timestamp) -> Ve
     plans
 }
 
-/// A look at a backlog by a wake that is valid.
+/// A check of a backlog by a wake that is valid.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) message: MessageRef,

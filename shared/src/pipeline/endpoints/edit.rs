@@ -94,7 +94,7 @@ pub async fn rotate(
         && let Err(error) = operational::emit(services, scope, &[OperationalEvent::secret_rotated(endpoint)]).await
     {
         // The new secret is current: an error would have the caller rotate again.
-        tracing::warn!(%error, endpoint_id = %id, "a rotation could not be told of");
+        tracing::warn!(%error, endpoint_id = %id, "the event of a rotation could not be emitted");
     }
     Ok(changed)
 }
@@ -134,18 +134,18 @@ pub async fn expire_previous(services: &Services, scope: Scope, id: EndpointId) 
     carry_out(services, scope, id, &Edit::EndOverlap { only_expired: true }, None, Author::Outhook).await
 }
 
-/// Disables an endpoint whose receiver said at `at` that it is gone for good, and tells of it. Repeating is safe: it is disabled and told of once.
+/// Disables an endpoint whose receiver said at `at` that it is gone for good, and emits the event of it. Repeating is safe: it is disabled once, and there is one event.
 ///
 /// # Errors
-/// When AWS does not answer; then it may be disabled and not told of.
+/// When AWS does not answer; then it may be disabled without its event.
 pub async fn disable_gone(services: &Services, seen: &Endpoint, at: Timestamp) -> Result<(), AwsError> {
     disable(services, seen, "the receiver answered 410 Gone", at).await
 }
 
-/// Disables an endpoint that has failed without a success since `since`, and tells of it. Repeating is safe: it is disabled and told of once.
+/// Disables an endpoint that has failed without a success since `since`, and emits the event of it. Repeating is safe: it is disabled once, and there is one event.
 ///
 /// # Errors
-/// When AWS does not answer; then it may be disabled and not told of.
+/// When AWS does not answer; then it may be disabled without its event.
 pub async fn disable_failing(services: &Services, seen: &Endpoint, since: Timestamp) -> Result<(), AwsError> {
     let now = services.clock.now();
     disable(services, seen, &format!("every attempt has failed since {}", time::format(since)), now).await

@@ -229,7 +229,7 @@ pub async fn delete(services: &Services, scope: Scope, id: EndpointId) -> Result
 }
 
 /// Has the endpoint's flow follow a change that is made: what waits for an endpoint that gets nothing any more ends, and one that is active again or points
-/// elsewhere begins anew. Where this fails, the next look at the backlog comes at its time.
+/// elsewhere begins anew. Where this fails, the next check of the backlog comes at its time.
 async fn settle_flow(services: &Services, before: &Endpoint, after: Option<&Endpoint>) {
     let gets_events = |endpoint: &Endpoint| endpoint.status == EndpointStatus::Active;
     let ends = gets_events(before) && !after.is_some_and(gets_events);
@@ -251,7 +251,7 @@ async fn settle_flow(services: &Services, before: &Endpoint, after: Option<&Endp
     };
     let settled: Result<(), AwsError> = settled.await;
     if let Err(error) = settled {
-        tracing::warn!(%error, endpoint_id = %before.id, "a backlog is looked at only at its time");
+        tracing::warn!(%error, endpoint_id = %before.id, "a backlog is checked only at its time");
     }
 }
 

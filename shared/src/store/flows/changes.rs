@@ -1,10 +1,10 @@
-//! How flows change, other than by leases and sweepers: asked for a look, told of their endpoint's health, released, ended.
+//! How flows change, other than by leases and sweepers: a check is requested, their endpoint's health is noted, they are released and ended.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 
-use super::expressions::{Settled, names_of, replaced_health, settled, with_news};
+use super::expressions::{Settled, names_of, replaced_health, settled, with_health};
 use super::{Flow, Lease, Released, Touch, new_token};
 use crate::aws_error::AwsError;
 use crate::domain::backlog::{INDEX_LAG_SECONDS, last_look_at, look_at, look_once_more_at, sweep_at};
@@ -27,7 +27,7 @@ pub enum Failing {
 }
 
 impl Store {
-    /// Asks for a look at a backlog, unless one is to be had by then anyway. The token of the wake that is to be sent, if it was news. Repeating is safe.
+    /// Requests a check of a backlog, unless there is one by then anyway. The token of the wake that is to be sent, if there is one. Repeating is safe.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -37,8 +37,8 @@ impl Store {
         let mut set = "SET kind = :kind, endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, next_at = :at, #token = :token, touched_at = :now, \
             wakes_lost = :zero, GSI1PK = :index, GSI1SK = :look"
             .to_owned();
-        let (news, update) = with_news(self.update_flow(touch.endpoint_id), touch.health.unwrap_or_default());
-        set.push_str(&news);
+        let (health, update) = with_health(self.update_flow(touch.endpoint_id), touch.health.unwrap_or_default());
+        set.push_str(&health);
         let update = names_of(update, touch.endpoint_id, touch.scope)
             .update_expression(format!("{set} REMOVE expires_at"))
             .condition_expression("attribute_not_exists(next_at) OR next_at > :at")
@@ -55,19 +55,19 @@ impl Store {
             Settled::Refused(flow) => {
                 let is_imminent = |at: Timestamp| at <= plus_seconds(now, INDEX_LAG_SECONDS);
                 if flow.as_ref().and_then(|flow| flow.next_at).is_some_and(is_imminent) {
-                    // That look may come before the index shows what it was asked for.
+                    // That check may come before the index shows what it was asked for.
                     self.note_touch(touch.endpoint_id, now).await?;
                 }
                 let noted = flow.map(|flow| flow.health).unwrap_or_default();
-                if let Some(news) = touch.health.filter(|news| news.adds_to(noted)) {
-                    self.note_health(touch.endpoint_id, touch.scope, news, Failing::GoesOn, now).await?;
+                if let Some(health) = touch.health.filter(|health| health.adds_to(noted)) {
+                    self.note_health(touch.endpoint_id, touch.scope, health, Failing::GoesOn, now).await?;
                 }
                 Ok(None)
             }
         }
     }
 
-    /// Notes that a look has been asked for that is about to be had.
+    /// Notes that a check has been requested that is about to be made.
     async fn note_touch(&self, id: EndpointId, now: Timestamp) -> Result<(), AwsError> {
         let update = self
             .update_flow(id)
@@ -85,15 +85,15 @@ impl Store {
         &self,
         id: EndpointId,
         scope: Scope,
-        news: Health,
+        health: Health,
         failing: Failing,
         now: Timestamp,
     ) -> Result<(), AwsError> {
-        let (mut set, update) = with_news(self.update_flow(id), news);
+        let (mut set, update) = with_health(self.update_flow(id), health);
         if failing == Failing::IsOver {
             set.push_str(" REMOVE failing_since, probes_failed");
         }
-        // Without anything that waits the flow has no look of its own; the sweeper's last look settles it.
+        // Without anything that waits the flow has no check of its own; the sweeper's last check settles it.
         let update = names_of(update, id, scope)
             .update_expression(format!(
                 "SET kind = :kind, endpoint_id = :endpoint, tenant_id = :tenant, #mode = :mode, wakes_lost = if_not_exists(wakes_lost, :zero), \
@@ -117,7 +117,7 @@ impl Store {
 
     /// Ends a drain's lease, notes how the endpoint is doing, and sets the next look: at `next_at`, or none where nothing waits.
     ///
-    /// `read_at` is when the drain read the index last: if somebody has asked for a look so shortly before that the index may not have shown what for, the next
+    /// `read_at` is when the drain read the index last: if somebody has requested a check so shortly before that the index may not have shown what for, the next
     /// one is not far away.
     ///
     /// # Errors

@@ -25,18 +25,18 @@ pub(super) fn names_of(update: UpdateItemFluentBuilder, id: EndpointId, scope: S
 }
 
 /// What adds to what is noted of the health, to be set beside other attributes.
-pub(super) fn with_news(update: UpdateItemFluentBuilder, news: Health) -> (String, UpdateItemFluentBuilder) {
+pub(super) fn with_health(update: UpdateItemFluentBuilder, health: Health) -> (String, UpdateItemFluentBuilder) {
     let mut set = String::new();
     let mut update = update;
-    if let Some(since) = news.failing_since {
+    if let Some(since) = health.failing_since {
         set.push_str(", failing_since = if_not_exists(failing_since, :since)");
         update = update.expression_attribute_values(":since", number(since.as_millisecond()));
     }
-    if news.slow {
+    if health.slow {
         set.push_str(", slow = :slow");
         update = update.expression_attribute_values(":slow", AttributeValue::Bool(true));
     }
-    if let Some(width) = news.width {
+    if let Some(width) = health.width {
         set.push_str(", width = if_not_exists(width, :width)");
         update = update.expression_attribute_values(":width", number(width));
     }

@@ -1,6 +1,6 @@
 //! Flows: one item per endpoint that has something waiting or is not healthy. A healthy endpoint with nothing waiting has none.
 //!
-//! A flow says how its endpoint is doing, when its backlog is looked at next (`next_at`), which wake is the valid one (`token`), and which drain has it until
+//! A flow says how its endpoint is doing, when its backlog is checked next (`next_at`), which wake is the valid one (`token`), and which drain has it until
 //! when (`lease`). It lives in a partition of its own. Its place in the sweeper's index moves in whole minutes.
 
 mod changes;
@@ -38,7 +38,7 @@ pub struct Flow {
     /// How the endpoint is doing.
     #[serde(flatten)]
     pub health: Health,
-    /// When the backlog is looked at next; `None` while a drain has it, and when nothing waits.
+    /// When the backlog is checked next; `None` while a drain has it, and when nothing waits.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub next_at: Option<Timestamp>,
     /// What the valid wake carries.
@@ -50,13 +50,13 @@ pub struct Flow {
     /// Until when.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub lease_until: Option<Timestamp>,
-    /// When somebody asked for a look last.
+    /// When somebody requested a check last.
     #[serde(default, with = "jiff::fmt::serde::timestamp::millisecond::optional")]
     pub touched_at: Option<Timestamp>,
     /// How many wakes have got lost in a row.
     #[serde(default)]
     pub wakes_lost: u32,
-    /// When the sweeper should look at it; `None` where it need not.
+    /// When the sweeper should check it; `None` where it need not.
     #[serde(default, rename = "GSI1SK")]
     pub sweep_at: Option<Timestamp>,
 }
@@ -79,7 +79,7 @@ impl Flow {
     }
 }
 
-/// A look at a backlog that is asked for.
+/// A check of a backlog that is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Touch {
     /// The endpoint's id.
@@ -88,7 +88,7 @@ pub struct Touch {
     pub scope: Scope,
     /// When it was.
     pub at: Timestamp,
-    /// How the endpoint is doing, where that is news.
+    /// How the endpoint is doing, where that is health.
     pub health: Option<Health>,
 }
 
@@ -109,7 +109,7 @@ pub enum Released {
         /// For the wake at the time that the drain named; `None` where nothing waits.
         token: Option<String>,
     },
-    /// Somebody had asked for a look meanwhile, earlier than the drain would have one. Their wake found the lease, if it came already.
+    /// Somebody had requested a check meanwhile, earlier than the drain would have one. Their wake found the lease, if it came already.
     Touched {
         /// When they want it.
         at: Timestamp,
@@ -184,7 +184,7 @@ impl Store {
         Ok(wakes.iter().filter(|(id, token)| is_valid(id, token)).map(|(id, _)| *id).collect())
     }
 
-    /// The endpoints whose flows the sweeper should look at by `until`, from one index partition, from behind `after`; and where the rest begins.
+    /// The endpoints whose flows the sweeper should check by `until`, from one index partition, from behind `after`; and where the rest begins.
     ///
     /// # Errors
     /// When DynamoDB does not answer.

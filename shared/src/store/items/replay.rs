@@ -1,4 +1,4 @@
-//! A bulk replay, with when the sweeper should look at it.
+//! A bulk replay, with when the sweeper should check it.
 
 use jiff::Timestamp;
 use jiff::fmt::serde::timestamp::{millisecond, second};
@@ -56,7 +56,7 @@ impl Stored for ReplayItem {
 }
 
 impl ReplayItem {
-    /// The item of a replay. `sweep_at` is when the sweeper should look at it, where it should.
+    /// The item of a replay. `sweep_at` is when the sweeper should check it, where it should.
     pub(in crate::store) fn new(replay: Replay, sweep_at: Option<Timestamp>) -> Self {
         let Replay {
             id,

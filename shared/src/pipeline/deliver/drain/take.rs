@@ -15,15 +15,15 @@ pub(super) const PAGE_MAX: usize = 200;
 /// How long a delivery waits for its event to be written, in seconds: the message that it is of comes again for an hour, and is in the dead-letter queue then,
 /// until somebody sends it back.
 const EVENT_LATE_SECONDS_MAX: i64 = 14 * 86_400;
-/// When it is looked at again, in seconds.
+/// When it is checked again, in seconds.
 const EVENT_AGAIN_SECONDS: i64 = 300;
 
 /// What lies before a drain, as far as it knows.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// What is to be looked at next, by due time.
+    /// What is to be checked next, by due time.
     next: VecDeque<Waits>,
-    /// The last delivery that was looked at: what the index still shows of those before it is over.
+    /// The last delivery that was checked: what the index still shows of those before it is over.
     cursor: Option<Waits>,
     is_last_page: bool,
     /// When the first of those is due again that this drain has attempted in vain. The index may not show them yet.
@@ -248,8 +248,8 @@ mod tests {
             ("event is late", Pending, Some(0), false, Missing, EVENT_LATE_SECONDS_MAX - 1, Call::LookAt(at(300))),
             ("event is gone", Pending, Some(0), false, Missing, EVENT_LATE_SECONDS_MAX, Call::EndWithoutEvent),
             ("sent meanwhile", Succeeded, None, false, There, 0, Call::Nothing),
-            ("failed, and nobody was told", Failed, None, true, There, 0, Call::Settle),
-            ("failed, and somebody was told", Failed, None, false, There, 0, Call::Nothing),
+            ("failed, and its event is due", Failed, None, true, There, 0, Call::Settle),
+            ("failed, and its event is out", Failed, None, false, There, 0, Call::Nothing),
             ("ended with a due time", Failed, Some(0), false, There, 0, Call::Nothing),
         ] {
             let delivery = Delivery {
