@@ -16,15 +16,18 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use shared::cache::lock;
 use shared::clock::Clock;
+use shared::domain::id::TenantId;
+use shared::domain::tenant::{Mode, Scope};
 use shared::domain::time;
+use shared::services::Services;
 use standardwebhooks::Webhook;
 
 /// How many requests are remembered.
 const REQUESTS_KEPT_MAX: usize = 1_000;
 /// How long `/hang` holds a request, in seconds: longer than any sender waits.
 const HANG_SECONDS: u64 = 600;
-/// How many secrets one call reads (Secrets Manager, `BatchGetSecretValue`).
-const SECRETS_PER_CALL: usize = 20;
+/// How many tenants' secrets are known.
+const TENANTS_READ_MAX: usize = 100;
 /// How long a request waits until it is known whose signature it has.
 const VERIFY_WITHIN: Duration = Duration::from_secs(1);
 /// How many secrets are read at most to find the one that a request was signed with.
@@ -66,10 +69,10 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver that knows the signing secrets below this name.
+    /// A receiver that knows the signing secrets which these services read.
     #[must_use]
-    pub fn new(clock: Clock, client: aws_sdk_secretsmanager::Client, secrets_prefix: String) -> Self {
-        let secrets = SigningSecrets { client, prefix: secrets_prefix, known: Arc::default(), reading: Arc::default() };
+    pub fn new(clock: Clock, services: Services) -> Self {
+        let secrets = SigningSecrets { services, known: Arc::default(), reading: Arc::default() };
         Self { clock, secrets, received: Arc::default(), turns: Arc::default() }
     }
 
@@ -202,8 +205,7 @@ async fn answer(
 /// The signing secrets of the stack, read again when none of the known ones fits.
 #[derive(Clone)]
 struct SigningSecrets {
-    client: aws_sdk_secretsmanager::Client,
-    prefix: String,
+    services: Services,
     known: Arc<Mutex<Vec<String>>>,
     /// Held while they are read, so that many requests at once read them once.
     reading: Arc<tokio::sync::Mutex<()>>,
@@ -240,27 +242,26 @@ impl SigningSecrets {
         })
     }
 
+    /// Every secret that signs now, of both ways in which they are kept.
     async fn read(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        let mut pages = self.client.list_secrets().max_results(100).into_paginator().send();
-        while let Some(Ok(page)) = pages.next().await {
-            let listed = page.secret_list.unwrap_or_default().into_iter().filter_map(|secret| secret.name);
-            names.extend(listed.filter(|name| name.starts_with(&self.prefix)));
-            if names.len() >= SECRETS_READ_MAX {
-                break;
+        let Services { store, secrets, clock, .. } = &self.services;
+        let tenants = store.list_tenants(None, TENANTS_READ_MAX).await.map(|page| page.entries).unwrap_or_default();
+        let mut found = Vec::new();
+        for scope in tenants.iter().flat_map(|tenant| both_modes(tenant.id)) {
+            for endpoint in store.all_endpoints(scope).await.unwrap_or_default() {
+                if found.len() >= SECRETS_READ_MAX {
+                    return found;
+                }
+                if let Ok(document) = secrets.document(&endpoint).await {
+                    found.push(document.current.expose().to_owned());
+                    found.extend(document.previous_at(clock.now()).map(|previous| previous.secret.expose().to_owned()));
+                }
             }
         }
-        let mut secrets = Vec::new();
-        for chunk in names.chunks(SECRETS_PER_CALL) {
-            let get = self.client.batch_get_secret_value().set_secret_id_list(Some(chunk.to_vec()));
-            let Ok(answer) = get.send().await else { continue };
-            for value in answer.secret_values.unwrap_or_default() {
-                let document: serde_json::Value =
-                    serde_json::from_str(value.secret_string().unwrap_or_default()).unwrap_or_default();
-                let both = [&document["current"], &document["previous"]["secret"]];
-                secrets.extend(both.into_iter().filter_map(|secret| secret.as_str().map(str::to_owned)));
-            }
-        }
-        secrets
+        found
     }
+}
+
+fn both_modes(tenant_id: TenantId) -> [Scope; 2] {
+    [Mode::Live, Mode::Test].map(|mode| Scope { tenant_id, mode })
 }

@@ -99,6 +99,7 @@ impl Stack {
         let demo = Demo::find_or_make(&api, &secrets).await?;
         let root_key = secrets.get_secret_value().secret_id(&config.root_key_secret_name).send().await?;
         let root_key = root_key.secret_string.unwrap_or_default();
+        let reading = api.clone();
         let api_url = begin_serving(&mut running, options.api, api::router(api), &stopped).await?;
 
         for source in template.queue_sources()? {
@@ -109,7 +110,7 @@ impl Stack {
         }
         running.spawn(tick(function(&template, "SweepFunction", &clock, &url).await?, stopped.clone()));
 
-        let receiver = Receiver::new(clock, secrets, config.secrets_prefix.clone());
+        let receiver = Receiver::new(clock, reading);
         let receiver_url = begin_serving(&mut running, options.receiver, receiver.router(), &stopped).await?;
         Ok(Self { aws, api_url, receiver_url, root_key, demo, config, stop, running })
     }

@@ -6,6 +6,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::domain::address::AddressPolicy;
 use crate::domain::retry::is_schedule;
+use crate::domain::signing_secret::SigningSecrets;
 
 /// What every part of Outhook is told from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Config {
     pub addresses: AddressPolicy,
     /// `SECRETS_KMS_KEY_ID`: the KMS key that endpoints' secrets are encrypted with; `None` where the variable is empty or not set, for AWS's own.
     pub secrets_kms_key_id: Option<String>,
+    /// How endpoints' secrets are kept.
+    pub signing_secrets: SigningSecrets,
     /// `CORS_ORIGINS`: the origins whose pages may call the API from a browser, such as `https://app.example.com`, or `*` alone. Usually none.
     pub cors_origins: Vec<String>,
     /// `METRICS_NAMESPACE`, unless `METRICS_ENABLED` is false: where the metrics go.
@@ -99,6 +102,7 @@ pub const VARIABLES: &[&str] = &[
     "METRICS_ENABLED",
     "METRICS_NAMESPACE",
     "SECRETS_KMS_KEY_ID",
+    "SIGNING_SECRETS",
     "CORS_ORIGINS",
 ];
 
@@ -133,6 +137,7 @@ impl Config {
             let waits: Vec<u32> = value.split(',').map(|wait| wait.trim().parse().ok()).collect::<Option<_>>()?;
             is_schedule(&waits).then_some(waits)
         })?;
+        let signing_secrets = parse(&lookup, "SIGNING_SECRETS", "Dedicated or Sealed", |value| value.parse().ok())?;
         let allow_http = parse(&lookup, "ALLOW_HTTP", "true or false", |value| value.parse().ok())?;
         let measures: bool = parse(&lookup, "METRICS_ENABLED", "true or false", |value| value.parse().ok())?;
         let namespace = text("METRICS_NAMESPACE", "the namespace of this stack's metrics")?;
@@ -157,6 +162,7 @@ impl Config {
             retry_schedule_seconds,
             addresses: AddressPolicy { allow_http, allowed_ranges },
             secrets_kms_key_id: lookup("SECRETS_KMS_KEY_ID").filter(|key| !key.trim().is_empty()),
+            signing_secrets,
             cors_origins,
             metrics_namespace: measures.then_some(namespace),
         })
@@ -213,6 +219,7 @@ mod tests {
             "RETRY_SCHEDULE_SECONDS" => "5, 300".to_owned(),
             "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
             "ALLOWED_RANGES" => "10.0.0.0/8, ::1/128".to_owned(),
+            "SIGNING_SECRETS" => "Sealed".to_owned(),
             "CORS_ORIGINS" => "https://app.example.com, http://localhost:3000".to_owned(),
             other => format!("the {other}"),
         })
@@ -261,6 +268,7 @@ mod tests {
             ("ALLOW_HTTP", "yes", "true or false"),
             ("ALLOWED_RANGES", "10.0.0.0", "list of ranges"),
             ("METRICS_ENABLED", "1", "true or false"),
+            ("SIGNING_SECRETS", "sealed", "Dedicated or Sealed"),
             ("CORS_ORIGINS", "https://app.example.com/", "list of origins"),
             ("CORS_ORIGINS", "app.example.com", "list of origins"),
             ("CORS_ORIGINS", "*,https://app.example.com", "* alone"),

@@ -32,7 +32,7 @@ const ATTEMPT_DURATION: &str = "AttemptDuration";
 /// How long events waited from their acceptance until their first request began, in milliseconds.
 const ACCEPT_TO_FIRST_ATTEMPT: &str = "AcceptToFirstAttempt";
 
-/// By how many seconds the look at a backlog was late that was the latest, once for every run of the sweeper that found one.
+/// By how many seconds the check of a backlog was late that was the latest, once for every run of the sweeper that found one.
 const BACKLOG_LATENESS: &str = "BacklogLateness";
 
 /// What is counted.
@@ -110,7 +110,7 @@ impl Metrics {
         });
     }
 
-    /// Measures by how many seconds the look at a backlog is late that is the latest; where none is, nothing.
+    /// Measures by how many seconds the check of a backlog is late that is the latest; where none is, nothing.
     pub fn backlog_lateness(&self, seconds: i64) {
         if seconds > 0 {
             self.change(|tally| {

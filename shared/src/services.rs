@@ -45,12 +45,8 @@ impl Services {
             config.retries_queue_url.clone(),
             config.dead_letter_queue_url.clone(),
         );
-        let secrets = Secrets::new(
-            aws_sdk_secretsmanager::Client::new(aws),
-            config.secrets_prefix.clone(),
-            config.root_key_secret_name.clone(),
-            config.secrets_kms_key_id.clone(),
-        );
+        let manager = aws_sdk_secretsmanager::Client::new(aws);
+        let secrets = Secrets::new(manager, store.clone(), clock.clone(), &config);
         let sender = Sender::new(config.addresses.clone(), clock.clone())?;
         let directory = Directory::new(store.clone());
         let metrics = Metrics::new(config.metrics_namespace.clone());

@@ -140,7 +140,7 @@ impl From<FieldErrors> for ApiError {
     }
 }
 
-/// What the middleware needs to write the error body, which carries the request's id.
+/// Why a request, or a part of one, was refused.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "PartError")]
 pub(crate) struct ErrorBody {

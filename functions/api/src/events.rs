@@ -68,6 +68,7 @@ pub(crate) enum BatchResultView {
     Refused { error: ErrorBody },
 }
 
+/// What happened, as it was accepted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub(crate) struct EventView {

@@ -49,6 +49,11 @@ impl Owner {
     }
 }
 
+/// What an answer shows the first time that it is given, and never again.
+const SHOWN_ONCE: [&str; 3] = ["secret", "key", "token"];
+/// The link of a portal session, which holds its token. An endpoint has a field of this name that is none.
+const LINK: &str = "url";
+
 /// A secret that a response shows: of which endpoint and version.
 #[derive(Clone, Debug)]
 pub(crate) struct ShownSecret {
@@ -145,13 +150,10 @@ async fn save(
     let mut kept: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let mut shows_key = false;
     if let Some(data) = kept.get_mut("data").and_then(Value::as_object_mut) {
-        data.remove("secret");
-        shows_key = data.remove("key").is_some();
-        // A portal session's link holds its token.
-        if data.remove("token").is_some() {
-            data.remove("url");
-            shows_key = true;
-        }
+        let is_session = data.contains_key("token");
+        shows_key = is_session || data.contains_key("key");
+        let is_secret = |name: &str| SHOWN_ONCE.contains(&name) || is_session && name == LINK;
+        data.retain(|name, _| !is_secret(name));
     }
     let shown = parts.extensions.get::<ShownSecret>();
     let saved = SavedResponse {
@@ -190,7 +192,10 @@ async fn replay_response(
         && let Ok(endpoint_id) = endpoint.parse()
         && let Some(data) = body.get_mut("data").and_then(Value::as_object_mut)
     {
-        let document = match api.services.secrets.document(scope, endpoint_id, &version).await {
+        let endpoint = api.services.store.endpoint(scope, endpoint_id).await?;
+        let signing = endpoint.map(|endpoint| endpoint.signing).filter(|signing| signing.secret_version == version);
+        let sealed = signing.and_then(|signing| signing.sealed);
+        let document = match api.services.secrets.document_of(scope, endpoint_id, &version, sealed.as_ref()).await {
             Ok(document) => document,
             Err(error) if error.retryable => return Err(error.into()),
             Err(_) => {
@@ -218,6 +223,6 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 /// In the schema of an answer: what is left out where the answer is given again is not required.
 pub(crate) fn secrets_not_required(schema: &mut Schema) {
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|name| !["secret", "token", "url"].iter().any(|secret| name == secret));
+        required.retain(|name| !SHOWN_ONCE.iter().chain([&LINK]).any(|secret| name == secret));
     }
 }

@@ -60,8 +60,7 @@ pub(crate) async fn show(
         return Err(ApiError::WrongKind("a tenant whose secrets can be read again; this one's are shown once"));
     }
     let endpoint = find(&api.services, caller.scope(), &name).await?;
-    let version = &endpoint.signing.secret_version;
-    let document = api.services.secrets.document(endpoint.scope, endpoint.id, version).await?;
+    let document = api.services.secrets.document(&endpoint).await?;
     let previous = document.previous_at(api.services.clock.now()).map(|previous| PreviousView {
         secret: previous.secret.expose().to_owned(),
         expires_at: previous.expires_at.into(),
@@ -85,14 +84,13 @@ pub(crate) async fn rotate_secret(
         Changed::Updated(endpoint) => endpoint,
         other => return Err(refused(other)),
     };
-    let version = endpoint.signing.secret_version.clone();
-    let document = api.services.secrets.document(endpoint.scope, id, &version).await?;
+    let document = api.services.secrets.document(&endpoint).await?;
     let view = RotatedView {
         secret: document.current.expose().to_owned(),
         previous_expires_at: endpoint.signing.previous_expires_at.map(Time),
     };
     let mut response = respond::data(StatusCode::OK, view);
-    response.extensions_mut().insert(ShownSecret { endpoint_id: id, version });
+    response.extensions_mut().insert(ShownSecret { endpoint_id: id, version: endpoint.signing.secret_version });
     Ok(response)
 }
 

@@ -93,7 +93,7 @@ async fn send(
         channels: Vec::new(),
         endpoint_ids: Vec::new(),
     };
-    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await?;
+    let secrets = services.secrets.document(endpoint).await?;
     let mut request = match WebhookRequest::new(endpoint, &endpoint.settings.payload_fields, &secrets, &event, now) {
         Ok(request) => request,
         Err(error) => {

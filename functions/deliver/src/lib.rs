@@ -57,6 +57,7 @@ mod tests {
                 "RETRY_SCHEDULE_SECONDS" => "5".to_owned(),
                 "DISABLE_AFTER_SECONDS" => "432000".to_owned(),
                 "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
+                "SIGNING_SECRETS" => "Dedicated".to_owned(),
                 "ALLOWED_RANGES" | "CORS_ORIGINS" => String::new(),
                 "RETRIES_QUEUE_URL" => "https://sqs.eu-west-1.amazonaws.com/1/outhook-retries".to_owned(),
                 _ => "x".to_owned(),

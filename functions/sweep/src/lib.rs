@@ -14,6 +14,8 @@ pub struct Report {
     pub ended: usize,
     /// Secrets removed.
     pub secrets_removed: usize,
+    /// Endpoints whose secrets were converted to the form that is configured.
+    pub secrets_converted: usize,
     /// Things that failed and are tried again at the next run.
     pub failed: usize,
 }
@@ -21,5 +23,11 @@ pub struct Report {
 /// Makes one run; what the tick says plays no part. Repeating is safe.
 pub async fn handle(services: &Services, _tick: EventBridgeEvent) -> Report {
     let swept = sweep(services).await;
-    Report { woken: swept.woken, ended: swept.ended, secrets_removed: swept.secrets_removed, failed: swept.failed }
+    Report {
+        woken: swept.woken,
+        ended: swept.ended,
+        secrets_removed: swept.secrets_removed,
+        secrets_converted: swept.secrets_converted,
+        failed: swept.failed,
+    }
 }

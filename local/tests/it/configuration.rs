@@ -1,4 +1,4 @@
-//! `docs/configuration.md` says what the code reads and what the template takes: every variable and every parameter, with its values and its default.
+//! `docs/configuration.md` says what the code reads and what the template takes: every variable by name, and every parameter with its bounds or words and its default.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -105,7 +105,7 @@ async fn deliver_killed_at_any_call_ends_in_the_records_of_an_undisturbed_run() 
 }
 
 /// A receiver that is gone and one that fails at its only attempt: three operational events.
-async fn news_survive(kill: Kill) -> u32 {
+async fn events_survive(kill: Kill) -> u32 {
     let mut world = World::start().await;
     world.endpoint("/ops", json!({ "event_types": ["delivery.failed", "endpoint.disabled"] })).await;
     let mut endpoints = Vec::new();
@@ -142,9 +142,9 @@ async fn news_survive(kill: Kill) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operational_events_are_emitted_however_deliver_dies() {
-    let calls = news_survive(Kill::never("DeliverEventsFunction")).await;
+    let calls = events_survive(Kill::never("DeliverEventsFunction")).await;
     assert!(calls >= 6, "{calls}");
-    survive_all(kills_at_any_call("DeliverEventsFunction", calls), news_survive).await;
+    survive_all(kills_at_any_call("DeliverEventsFunction", calls), events_survive).await;
 }
 
 #[tokio::test]

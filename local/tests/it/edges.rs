@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[Edges])] = &[
                 ],
             ),
             ("queue", &["aws_error", "domain"]),
-            ("secrets", &["aws_error", "cache", "domain"]),
+            ("secrets", &["aws_error", "cache", "clock", "config", "domain", "random", "store"]),
             ("sending", &["cache", "clock", "domain", "signing"]),
             ("services", &["clock", "config", "directory", "metrics", "queue", "secrets", "sending", "store"]),
             ("signing", &["domain"]),

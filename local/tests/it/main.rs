@@ -41,6 +41,7 @@ mod replays;
 mod retrying;
 mod rotation;
 mod samples;
+mod sealed;
 mod secrecy;
 mod storm;
 mod sweeping;

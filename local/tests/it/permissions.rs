@@ -79,13 +79,30 @@ fn difference(function: &str, granted: &BTreeSet<Grant>, needed: &BTreeSet<Grant
 async fn needed(function: &str) -> BTreeSet<Grant> {
     static CALLS: OnceCell<Vec<Call>> = OnceCell::const_new();
     let walked = async {
-        let world = World::start().await;
+        let mut world = World::start().await;
         walk(&world).await;
+        convert_secrets(&mut world).await;
         world.aws.calls().take()
     };
     let poller = format!("{function}Poller");
     let calls = CALLS.get_or_init(|| walked).await.iter();
     calls.filter(|call| call.identity == function || call.identity == poller).flat_map(Call::needs).collect()
+}
+
+/// Switches how secrets are kept, there and back, with a wrapping key that is rotated.
+async fn convert_secrets(world: &mut World) {
+    for form in ["Sealed", "Dedicated"] {
+        world.redeploy(&[("SigningSecrets", form)]).await;
+        if form == "Sealed" {
+            world.endpoint("/sealed", json!({})).await;
+            world.send("a", json!({})).await;
+        }
+        for _ in 0..20 {
+            world.advance_seconds(60);
+            world.sweep().await;
+            world.settle().await;
+        }
+    }
 }
 
 /// Walks every path that calls AWS.

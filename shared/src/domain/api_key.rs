@@ -24,7 +24,7 @@ pub const KEYS_PER_TENANT_MAX: usize = 100;
 
 macro_rules! permissions {
     ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
-        /// What a key allows. Each request names the one it needs.
+        /// Something that a key allows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[schemars(inline)]
         pub enum Permission {

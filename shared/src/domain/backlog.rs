@@ -1,6 +1,6 @@
 //! When an endpoint's backlog is checked next, and by whom. Pure.
 //!
-//! A backlog is what waits for one endpoint. It is looked at because of a wake, a queue message with a delay; waits that are longer than a queue can delay,
+//! A backlog is what waits for one endpoint. It is checked because of a wake, a queue message with a delay; waits that are longer than a queue can delay,
 //! and wakes that got lost, are the sweeper's.
 
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ pub fn next_look(health: Health, now: Timestamp, waiting: Waiting, jitter: f64) 
 }
 
 /// When a check has to be requested, for a delivery that joins the backlog at `now`, unattempted and due at `due`; `None` if there is one soon enough.
-/// `next_at` is the next look, if there is one, and `is_leased` whether a drain has the backlog now. `jitter` lies in 0 to 1.
+/// `next_at` is the next check, if there is one, and `is_leased` whether a drain has the backlog now. `jitter` lies in 0 to 1.
 ///
 /// While the endpoint is unhealthy nothing has to be asked for as long as the next probe is near: so waiting costs no more than the delivery's own write.
 #[must_use]
@@ -157,7 +157,7 @@ pub enum SweepAction {
     Wake {
         /// 0 to [`QUEUE_DELAY_SECONDS_MAX`].
         delay_seconds: u32,
-        /// For the next look of the sweeper.
+        /// For the next check of the sweeper.
         wakes_lost: u32,
     },
     /// Takes the last look: nothing waits, as far as the flow knows.

@@ -37,7 +37,7 @@ pub enum Enforcement {
     Reject,
 }
 
-/// The body of a PUT.
+/// An event type as callers describe it.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct EventTypeInput {

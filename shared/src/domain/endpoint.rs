@@ -1,6 +1,6 @@
 //! An endpoint: a receiver's URL with its subscription, signing, authorization and retry policy.
 //!
-//! This is what the table holds; signing keys and the receiver's credentials are elsewhere, in Secrets Manager, and never here.
+//! Signing keys and the receiver's credentials are never here as they are: they lie in Secrets Manager, or encrypted beside the rest.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use super::id::{EndpointId, KeyId};
 use super::payload::PayloadField;
 use super::retry::RetryPolicy;
 use super::signature::Signature;
+use super::signing_secret::Sealed;
 use super::tenant::Scope;
 use super::validation::FieldErrors;
 
@@ -103,6 +104,8 @@ pub struct Signing {
     pub public_key: Option<String>,
     /// Until when the key before it signs too.
     pub previous_expires_at: Option<Timestamp>,
+    /// The keys and the credential themselves, where they are kept here, encrypted.
+    pub sealed: Option<Sealed>,
 }
 
 /// A receiver's URL with all that belongs to it.
@@ -241,6 +244,7 @@ impl Endpoint {
                 created_at: now,
                 public_key: None,
                 previous_expires_at: None,
+                sealed: None,
             },
             version: 1,
             created_at: now,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::address::AddressPolicy;
 use super::endpoint::{Authorization, EndpointSettings, EndpointStatus, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX};
 use super::event_type::EventTypePattern;
-use super::headers::{check_header_name, check_header_value, check_headers};
+use super::headers::{HEADERS_BYTES_MAX, check_header_name, check_header_value, check_headers};
 use super::payload::{PAYLOAD_FIELDS_MAX, PayloadField, check_fields};
 use super::retry::{ATTEMPTS_DEFAULT, ATTEMPTS_MAX, RetryPolicy, WAIT_SECONDS_MAX, is_schedule};
 use super::schema::{
@@ -33,7 +33,7 @@ pub const DESCRIPTION_CHARACTERS_MAX: usize = 1_024;
 /// The longest key of the caller's own, in characters.
 pub const UID_CHARACTERS_MAX: usize = 128;
 
-/// The changes that a caller asks for.
+/// Changes of an endpoint: the fields given; `null` sets one back to its default.
 #[derive(Clone, Debug, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, transform = none_required)]
 pub struct EndpointChanges {
@@ -60,8 +60,7 @@ pub struct EndpointChanges {
     status: Patch<EndpointStatus>,
     #[schemars(with = "Patch<AuthorizationInput>")]
     authorization: Patch<(Authorization, Option<Credential>)>,
-    /// Headers that go along with every request, names and values bounded together; not `authorization`, which has its own field.
-    #[schemars(with = "Patch<HeadersInput>")]
+    #[schemars(with = "Patch<HeadersInput>", extend("description" = headers_description()))]
     headers: Patch<BTreeMap<String, String>>,
     #[schemars(with = "Patch<SignatureInput>")]
     signature: Patch<Signature>,
@@ -72,6 +71,12 @@ pub struct EndpointChanges {
     /// How long one attempt may take.
     #[schemars(range(min = 1, max = TIMEOUT_SECONDS_MAX), extend("default" = TIMEOUT_SECONDS_DEFAULT))]
     timeout_seconds: Patch<u32>,
+}
+
+fn headers_description() -> String {
+    format!(
+        "Headers that go along with every request, names and values at most {HEADERS_BYTES_MAX} bytes together; not `authorization`, which has its own field."
+    )
 }
 
 /// How often and how far apart it is tried.
@@ -108,6 +113,7 @@ impl JsonSchema for NewEndpoint {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = EndpointChanges::json_schema(generator);
         let secret = Option::<SecretInput>::json_schema(generator);
+        schema.insert("description".to_owned(), json!("a new endpoint; everything but `url` has a default"));
         schema.insert("required".to_owned(), json!(["url"]));
         if let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             fields.insert("secret".to_owned(), secret.to_value());

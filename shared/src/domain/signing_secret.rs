@@ -1,6 +1,7 @@
 //! Signing secrets and receivers' credentials, as types that show nowhere by accident, and the document that Secrets Manager holds.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -150,7 +151,53 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What Secrets Manager holds for an endpoint, as JSON.
+/// How documents are kept (`SIGNING_SECRETS`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningSecrets {
+    /// Each in a secret of its own in Secrets Manager.
+    Dedicated,
+    /// Each in its endpoint's item, encrypted.
+    Sealed,
+}
+
+impl FromStr for SigningSecrets {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "Dedicated" => Ok(Self::Dedicated),
+            "Sealed" => Ok(Self::Sealed),
+            _ => Err("must be Dedicated or Sealed"),
+        }
+    }
+}
+
+/// A document that is encrypted, as text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(String);
+
+impl Sealed {
+    /// Takes a text that is encrypted.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+/// What is kept secret of an endpoint, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretDocument {
     /// The current key.

@@ -20,7 +20,7 @@ pub const ENDPOINTS_DEFAULT: u32 = 10;
 /// The most endpoints that the operator can allow a tenant.
 pub const ENDPOINTS_MAX: u32 = 10_000;
 
-/// The two separate environments inside a tenant.
+/// Which of a tenant's two separate environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -133,7 +133,7 @@ pub struct TenantSettings {
     pub rate_limits: RateLimits,
 }
 
-/// The changes that the operator asks for.
+/// Changes of a tenant: the fields given; `null` sets one back to its default.
 #[derive(Clone, Debug, Default, JsonSchema)]
 #[schemars(deny_unknown_fields, transform = none_required)]
 pub struct TenantChanges {
@@ -175,6 +175,7 @@ impl JsonSchema for TenantSettings {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = TenantChanges::json_schema(generator);
+        schema.insert("description".to_owned(), json!("a new tenant; everything but `name` has a default"));
         schema.insert("required".to_owned(), json!(["name"]));
         schema
     }

@@ -1,5 +1,6 @@
 //! The order of effects: what is called before what, so that a crash between any two calls loses nothing. Decisions are in `domain`.
 
+pub mod conversion;
 pub mod deliver;
 pub mod endpoints;
 pub mod operational;

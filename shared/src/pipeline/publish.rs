@@ -85,7 +85,7 @@ pub(super) async fn publish_once(
             Claimed::Done => return Ok(Published::Accepted(earlier.event_id)),
             Claimed::ForAnother => return Ok(Published::KeyReused),
             Claimed::Over => {
-                // The new holder is seen by the next look.
+                // The new holder is seen by the next check.
                 store.take_over_claim(scope, key, &earlier, &claim, services.clock.now()).await?;
             }
             Claimed::UnderWay => tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MILLISECONDS)).await,

@@ -78,6 +78,7 @@ mod tests {
                 "DISABLE_AFTER_SECONDS" => (5 * DAY).to_string(),
                 "RETRY_SCHEDULE_SECONDS" => "3600".to_owned(),
                 "ALLOW_HTTP" | "METRICS_ENABLED" => "false".to_owned(),
+                "SIGNING_SECRETS" => "Dedicated".to_owned(),
                 "ALLOWED_RANGES" | "CORS_ORIGINS" => String::new(),
                 _ => "x".to_owned(),
             })

@@ -18,7 +18,7 @@ use crate::domain::time::plus_seconds;
 use crate::pipeline::endpoints::{expire_previous, remove_secret, settle_labels};
 use crate::pipeline::operational::{self, OperationalEvent};
 use crate::pipeline::tenants::clear_tenant;
-use crate::pipeline::{replay, wakes};
+use crate::pipeline::{conversion, replay, wakes};
 use crate::services::Services;
 use crate::store::Recorded;
 use crate::store::cleanups::{Cleanup, Due};
@@ -32,6 +32,9 @@ const CLEANUP_PAGES_MAX: usize = 20;
 /// How long after a failure something is cleaned up again, in seconds.
 const CLEANUP_AGAIN_SECONDS: i64 = 60;
 
+/// How long the note of a secret that has been removed stays, in seconds: longer than a run that still removes it can last (`template.yaml`).
+const REMOVALS_END_SECONDS: i64 = 120;
+
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -41,9 +44,11 @@ pub struct Swept {
     pub ended: usize,
     /// Secrets removed.
     pub secrets_removed: usize,
+    /// Endpoints whose secrets were converted to the form that is configured.
+    pub secrets_converted: usize,
     /// Things that failed and are tried again at the next run.
     pub failed: usize,
-    /// By how many seconds the look at a backlog is late that is the latest.
+    /// By how many seconds the check of a backlog is late that is the latest.
     pub latest_seconds: i64,
 }
 
@@ -52,6 +57,7 @@ impl Swept {
         self.woken += other.woken;
         self.ended += other.ended;
         self.secrets_removed += other.secrets_removed;
+        self.secrets_converted += other.secrets_converted;
         self.failed += other.failed;
         self.latest_seconds = self.latest_seconds.max(other.latest_seconds);
     }
@@ -83,11 +89,19 @@ async fn run(services: &Services, leases: Leases) -> Swept {
     for swept in join_all((0..CLEANUP_SHARDS).map(|shard| sweep_due(services, shard, until))).await {
         total.add(swept);
     }
+    match Box::pin(conversion::convert(services, until)).await {
+        Ok(converted) => total.secrets_converted = converted,
+        Err(error) => {
+            tracing::error!(%error, "secrets could not be converted; the next run goes on");
+            total.failed += 1;
+        }
+    }
     services.metrics.backlog_lateness(total.latest_seconds);
     tracing::info!(
         woken = total.woken,
         ended = total.ended,
         secrets_removed = total.secrets_removed,
+        secrets_converted = total.secrets_converted,
         failed = total.failed,
         latest_seconds = total.latest_seconds,
         "swept"
@@ -133,7 +147,7 @@ type ToWake = (Flow, Timestamp, u32);
 struct Sorted {
     wake: Vec<ToWake>,
     last_looks: Vec<Flow>,
-    /// By how many seconds the look is late that is the latest.
+    /// By how many seconds the check is late that is the latest.
     latest_seconds: i64,
 }
 
@@ -225,7 +239,7 @@ async fn take_over(services: &Services, flows: Vec<ToWake>, now: Timestamp) -> S
 async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<Option<Timestamp>, AwsError>, Flow) {
     let looked = async {
         if let Some(waits) = services.store.backlog(flow.endpoint_id, None, 1).await?.first() {
-            return Ok(Some(look_after_all(waits.due, now)));
+            return Ok(Some(check_after_all(waits.due, now)));
         }
         let endpoint = services.store.endpoint(flow.scope, flow.endpoint_id).await?;
         let mut flow = flow.clone();
@@ -247,7 +261,7 @@ async fn last_look(services: &Services, flow: Flow, now: Timestamp) -> (Result<O
 }
 
 /// When a backlog is to be checked in which something waits after all that is due at `due`: then, or now where a queue cannot wait for so long. Pure.
-fn look_after_all(due: Timestamp, now: Timestamp) -> Timestamp {
+fn check_after_all(due: Timestamp, now: Timestamp) -> Timestamp {
     if wake_delay(due, now).is_some() { due.max(now) } else { now }
 }
 
@@ -322,6 +336,13 @@ async fn try_clean_up(services: &Services, cleanup: Cleanup, now: Timestamp) -> 
             }
             services.store.forget_cleanup(cleanup).await?;
             Ok(false)
+        }
+        Cleanup::LeftSecret { is_removed: true, .. } => services.store.forget_cleanup(cleanup).await.map(|()| false),
+        Cleanup::LeftSecret { endpoint_id, scope, is_removed: false } => {
+            services.secrets.remove(scope, endpoint_id).await?;
+            let removed = Cleanup::LeftSecret { endpoint_id, scope, is_removed: true };
+            services.store.schedule_cleanup(removed, plus_seconds(now, REMOVALS_END_SECONDS)).await?;
+            Ok(true)
         }
         Cleanup::PreviousKey { endpoint_id, scope } => {
             expire_previous(services, scope, endpoint_id).await?;
@@ -399,15 +420,17 @@ mod tests {
     #[test]
     fn what_waits_after_all_is_looked_at_when_it_is_due_or_now_where_that_is_too_far_away() {
         for (due, expected) in [(-60, 0), (0, 0), (60, 60), (900, 900), (901, 0)] {
-            assert_eq!(look_after_all(at(due), NOW), at(expected), "{due}");
+            assert_eq!(check_after_all(at(due), NOW), at(expected), "{due}");
         }
     }
 
     #[test]
     fn runs_add_up_and_the_latest_look_is_the_latest_of_all() {
-        let one = Swept { woken: 1, ended: 2, secrets_removed: 3, failed: 4, latest_seconds: 50 };
-        let other = Swept { woken: 10, ended: 20, secrets_removed: 30, failed: 40, latest_seconds: 6 };
-        let sum = Swept { woken: 11, ended: 22, secrets_removed: 33, failed: 44, latest_seconds: 50 };
+        let one = Swept { woken: 1, ended: 2, secrets_removed: 3, secrets_converted: 5, failed: 4, latest_seconds: 50 };
+        let other =
+            Swept { woken: 10, ended: 20, secrets_removed: 30, secrets_converted: 50, failed: 40, latest_seconds: 6 };
+        let sum =
+            Swept { woken: 11, ended: 22, secrets_removed: 33, secrets_converted: 55, failed: 44, latest_seconds: 50 };
         for (name, mut first, second) in [("one", one, other), ("the other", other, one)] {
             first.add(second);
             assert_eq!(first, sum, "{name} first");

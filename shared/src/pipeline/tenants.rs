@@ -42,6 +42,7 @@ pub async fn clear_tenant(services: &Services, id: TenantId) -> Result<(), AwsEr
                 endpoints::remove_secret(services, scope, endpoint.id).await?;
             }
         }
+        services.store.remove_data_key(id).await?;
         services.store.remove_tenant_entries(id).await?;
     }
     services.store.forget_cleanup(Cleanup::Tenant { tenant_id: id }).await

@@ -15,7 +15,7 @@ use crate::store::flows::Touch;
 /// How many flows are changed at once.
 const IN_FLIGHT_MAX: usize = 25;
 
-/// Requests a check of each of these backlogs, where there is none by then anyway. Repeating is safe.
+/// Requests a check of each of these backlogs, unless one is set for then or earlier. Repeating is safe.
 ///
 /// # Errors
 /// When DynamoDB does not answer; some may have been asked for. That SQS does not is no error.

@@ -1,197 +1,194 @@
-//! Signing keys and receivers' credentials, in Secrets Manager: one secret per endpoint, named by stack, tenant and endpoint.
+//! Signing keys and receivers' credentials: one document per endpoint, kept in one of two ways ([`SigningSecrets`]).
 //!
-//! A document is read once per version and instance: the endpoint's item carries the current version, so what is cached under it is never
-//! stale. Nothing here logs or formats a document.
+//! - Dedicated: in Secrets Manager, in a secret of its own ([`manager`]).
+//! - Sealed: in the endpoint's item, under a data key of its tenant, which is wrapped by a key of the stack ([`wrapping`]).
+//!
+//! Both are read, wherever a document is; what is configured is written. A document is read once per version and instance: the endpoint's item carries the
+//! current version, so what is cached under it is never stale. Nothing here logs or formats a document.
+
+mod manager;
+mod root_key;
+mod sealing;
+mod wrapping;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::aws_error::AwsError;
-use crate::cache::{Cache, Dated, lock};
-use crate::domain::id::EndpointId;
-use crate::domain::signing_secret::SecretDocument;
+use crate::cache::{Cache, lock};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::{EndpointId, TenantId};
+use crate::domain::signing_secret::{Sealed, SecretDocument, SigningSecrets};
 use crate::domain::tenant::Scope;
+use crate::random;
+use crate::store::Store;
+use manager::Manager;
+use root_key::RootKey;
+use wrapping::Wrapping;
 
 /// How many endpoints' documents an instance keeps; over that it begins anew.
 const DOCUMENTS_CACHED_MAX: usize = 10_000;
-/// For how long an instance keeps the root key's hash, in seconds; after a rotation the old key works so much longer.
-const ROOT_KEY_CACHED_SECONDS: i64 = 60;
 
 /// A document that is being read, for others that want it meanwhile.
 type Reading = Shared<BoxFuture<'static, Result<Arc<SecretDocument>, AwsError>>>;
 
-/// The label of the version that was written last.
-const CURRENT: &str = "AWSCURRENT";
-/// The label that Secrets Manager gives to the version before it, of itself.
-const PREVIOUS: &str = "AWSPREVIOUS";
-
-/// The secrets of this stack and the client that reaches them. Clones share what is cached.
+/// The secrets of this stack and the clients that reach them. Clones share what is cached.
 #[derive(Clone)]
 pub struct Secrets {
-    client: Client,
+    /// How documents are written.
+    form: SigningSecrets,
     prefix: String,
-    root_key_name: String,
-    kms_key_id: Option<String>,
+    manager: Manager,
+    wrapping: Wrapping,
+    root_key: RootKey,
+    store: Store,
     /// Each with the version that it is of.
     documents: Cache<EndpointId, (String, Arc<SecretDocument>)>,
     readings: Arc<Mutex<HashMap<(EndpointId, String), Reading>>>,
-    /// Its SHA-256.
-    root_key: Cache<(), Dated<[u8; 32]>>,
+}
+
+/// Where a document is kept: the endpoint's item has to name both to make it current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The document's version.
+    pub version: String,
+    /// The document, where it is sealed into the endpoint's item.
+    pub sealed: Option<Sealed>,
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secrets").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Secrets").field("form", &self.form).field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
 impl Secrets {
-    /// The secrets whose names begin with `prefix` and a slash, and the root key under its own name. New ones are encrypted with the KMS key, or
-    /// without one with the account's own for Secrets Manager.
+    /// The secrets of the stack that is configured. Names in Secrets Manager begin with the configured prefix and a slash; the root key has its own name.
     #[must_use]
-    pub fn new(client: Client, prefix: String, root_key_name: String, kms_key_id: Option<String>) -> Self {
+    pub fn new(client: Client, store: Store, clock: Clock, config: &Config) -> Self {
+        let (prefix, kms_key_id) = (config.secrets_prefix.clone(), config.secrets_kms_key_id.clone());
         Self {
-            client,
-            prefix,
-            root_key_name,
-            kms_key_id,
+            form: config.signing_secrets,
+            prefix: prefix.clone(),
+            manager: Manager::new(client.clone(), prefix.clone(), kms_key_id.clone()),
+            wrapping: Wrapping::new(client.clone(), store.clone(), clock, prefix, kms_key_id),
+            root_key: RootKey::new(client, config.root_key_secret_name.clone()),
+            store,
             documents: Cache::new(DOCUMENTS_CACHED_MAX),
             readings: Arc::default(),
-            root_key: Cache::new(1),
         }
     }
 
-    fn name(&self, scope: Scope, endpoint_id: EndpointId) -> String {
-        format!("{}/{}/{}/{endpoint_id}", self.prefix, scope.tenant_id, scope.mode)
+    /// Whether a new document lies outside the endpoint's item, so that it can be left behind.
+    #[must_use]
+    pub fn are_dedicated(&self) -> bool {
+        self.form == SigningSecrets::Dedicated
     }
 
-    /// Keeps the document of a new endpoint, also where an earlier try at making the endpoint has left one; the version it has from now on.
+    /// Whether an endpoint's document is kept in the way that is configured.
+    #[must_use]
+    pub fn is_kept_as_configured(&self, endpoint: &Endpoint) -> bool {
+        endpoint.signing.sealed.is_none() == self.are_dedicated()
+    }
+
+    /// Keeps the document of a new endpoint, also where an earlier try at making the endpoint has left one.
     ///
     /// # Errors
-    /// When Secrets Manager does not take it.
-    pub async fn create(
-        &self,
-        scope: Scope,
-        endpoint_id: EndpointId,
-        document: SecretDocument,
-    ) -> Result<String, AwsError> {
-        const OPERATION: &str = "secretsmanager:CreateSecret";
-        let answer = self
-            .client
-            .create_secret()
-            .name(self.name(scope, endpoint_id))
-            .description("Outhook: signing key and receiver credentials of an endpoint")
-            .set_kms_key_id(self.kms_key_id.clone())
-            .secret_string(to_text(&document, OPERATION)?)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => self.remember(endpoint_id, answer.version_id, document, OPERATION),
-            Err(error) if error.code() == Some("ResourceExistsException") => {
-                self.replace(scope, endpoint_id, document).await
+    /// When AWS does not take it.
+    pub async fn create(&self, scope: Scope, id: EndpointId, document: SecretDocument) -> Result<Kept, AwsError> {
+        match self.form {
+            SigningSecrets::Sealed => self.seal(scope, id, document).await,
+            SigningSecrets::Dedicated => {
+                let version = self.manager.create(scope, id, &document).await?;
+                Ok(self.remember(id, Kept { version, sealed: None }, document))
             }
-            Err(error) => Err(AwsError::from_sdk(OPERATION, &error)),
         }
     }
 
-    /// Replaces the document of an endpoint; the version it has from now on. The endpoint's item has to name it to make it current.
+    /// Keeps another document of an endpoint, in the way that is configured. One that has been sealed stays so while the secret that it had before is being
+    /// removed.
     ///
     /// # Errors
-    /// When Secrets Manager does not take it.
-    pub async fn replace(
-        &self,
-        scope: Scope,
-        endpoint_id: EndpointId,
-        document: SecretDocument,
-    ) -> Result<String, AwsError> {
-        const OPERATION: &str = "secretsmanager:PutSecretValue";
-        let answer = self
-            .client
-            .put_secret_value()
-            .secret_id(self.name(scope, endpoint_id))
-            .secret_string(to_text(&document, OPERATION)?)
-            .send()
-            .await
-            .map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
-        self.remember(endpoint_id, answer.version_id, document, OPERATION)
+    /// When AWS does not take it.
+    pub async fn replace(&self, endpoint: &Endpoint, document: SecretDocument) -> Result<Kept, AwsError> {
+        let (scope, id) = (endpoint.scope, endpoint.id);
+        let was_sealed = endpoint.signing.sealed.is_some();
+        let stays_sealed = was_sealed && self.store.leaves_secret(id).await?;
+        if !self.are_dedicated() || stays_sealed {
+            return self.seal(scope, id, document).await;
+        }
+        let version = match was_sealed {
+            true => self.manager.create(scope, id, &document).await?,
+            false => self.manager.replace(scope, id, &document).await?,
+        };
+        Ok(self.remember(id, Kept { version, sealed: None }, document))
     }
 
-    /// Has the version that the endpoint names labelled as the current one, and no other labelled at all: what is in no labelled version is gone. Repeating is
-    /// safe.
+    async fn seal(&self, scope: Scope, id: EndpointId, document: SecretDocument) -> Result<Kept, AwsError> {
+        let unwritable = || AwsError::unreadable("outhook:Seal", "the document cannot be sealed");
+        let key = self.wrapping.data_key_or_new(scope.tenant_id).await?;
+        let version = hex::encode(random::bytes::<16>());
+        let text = serde_json::to_vec(&document).map_err(|_| unwritable())?;
+        let sealed = key.seal(&self.name(scope, id, &version), random::bytes(), &text).ok_or_else(unwritable)?;
+        Ok(self.remember(id, Kept { version, sealed: Some(Sealed::new(sealed)) }, document))
+    }
+
+    /// What a document is sealed under: it opens for this version of this endpoint of this stack alone.
+    fn name(&self, scope: Scope, id: EndpointId, version: &str) -> String {
+        format!("outhook/1/{}/{}/{}/{id}/{version}", self.prefix, scope.tenant_id, scope.mode)
+    }
+
+    fn remember(&self, id: EndpointId, kept: Kept, document: SecretDocument) -> Kept {
+        self.documents.put(id, (kept.version.clone(), Arc::new(document)));
+        kept
+    }
+
+    /// Has the version that a dedicated secret's endpoint names labelled as the current one, and no other labelled at all: what is in no labelled version is
+    /// gone. Repeating is safe.
     ///
     /// # Errors
     /// When Secrets Manager does not answer.
-    pub async fn settle_labels(&self, scope: Scope, endpoint_id: EndpointId, current: &str) -> Result<(), AwsError> {
-        let describe = self.client.describe_secret().secret_id(self.name(scope, endpoint_id));
-        let labels = match describe.send().await {
-            Ok(answer) => answer.version_ids_to_stages.unwrap_or_default(),
-            Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(()),
-            Err(error) => return Err(AwsError::from_sdk("secretsmanager:DescribeSecret", &error)),
-        };
-        let holder = |stage: &str| {
-            labels
-                .iter()
-                .find(|(_, stages)| stages.iter().any(|held| held == stage))
-                .map(|(version, _)| version.clone())
-        };
-        let mut previous = holder(PREVIOUS);
-        if let Some(other) = holder(CURRENT).filter(|version| version != current) {
-            self.move_stage(scope, endpoint_id, CURRENT, Some(current), &other).await?;
-            previous = Some(other);
-        }
-        match previous.filter(|version| version != current) {
-            Some(version) => self.move_stage(scope, endpoint_id, PREVIOUS, None, &version).await,
-            None => Ok(()),
+    pub async fn settle_labels(&self, endpoint: &Endpoint) -> Result<(), AwsError> {
+        match endpoint.signing.sealed {
+            Some(_) => Ok(()),
+            None => self.manager.settle_labels(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await,
         }
     }
 
-    async fn move_stage(
-        &self,
-        scope: Scope,
-        endpoint_id: EndpointId,
-        stage: &str,
-        to: Option<&str>,
-        from: &str,
-    ) -> Result<(), AwsError> {
-        let update = self.client.update_secret_version_stage().secret_id(self.name(scope, endpoint_id));
-        let update = update.version_stage(stage).remove_from_version_id(from);
-        let moved = update.set_move_to_version_id(to.map(str::to_owned)).send().await;
-        match moved {
-            Ok(_) => Ok(()),
-            // It does not have the label, or there is no such secret any more.
-            Err(error) if matches!(error.code(), Some("InvalidParameterException" | "ResourceNotFoundException")) => {
-                Ok(())
-            }
-            Err(error) => Err(AwsError::from_sdk("secretsmanager:UpdateSecretVersionStage", &error)),
-        }
-    }
-
-    /// The document of an endpoint in the version that its item names: from the cache, or with one call, however many ask for it at once.
+    /// The current document of an endpoint: from the cache, or read once, however many ask for it at once.
     ///
     /// # Errors
-    /// When Secrets Manager does not answer.
-    pub async fn document(
+    /// When AWS does not answer, or the document cannot be read.
+    pub async fn document(&self, endpoint: &Endpoint) -> Result<Arc<SecretDocument>, AwsError> {
+        let signing = &endpoint.signing;
+        self.document_of(endpoint.scope, endpoint.id, &signing.secret_version, signing.sealed.as_ref()).await
+    }
+
+    /// The document of an endpoint in this version, which is in Secrets Manager where it is not given.
+    ///
+    /// # Errors
+    /// When AWS does not answer, or the document cannot be read.
+    pub async fn document_of(
         &self,
         scope: Scope,
-        endpoint_id: EndpointId,
+        id: EndpointId,
         version: &str,
+        sealed: Option<&Sealed>,
     ) -> Result<Arc<SecretDocument>, AwsError> {
-        if let Some((_, document)) = self.documents.get(&endpoint_id).filter(|(cached, _)| cached == version) {
+        if let Some((_, document)) = self.documents.get(&id).filter(|(cached, _)| cached == version) {
             return Ok(document);
         }
-        let name = (endpoint_id, version.to_owned());
+        let name = (id, version.to_owned());
         let reading = {
             let mut readings = lock(&self.readings);
-            let begin = || self.clone().read_document(scope, endpoint_id, version.to_owned()).boxed().shared();
+            let begin = || self.clone().read(scope, id, version.to_owned(), sealed.cloned()).boxed().shared();
             readings.entry(name.clone()).or_insert_with(begin).clone()
         };
         let document = reading.await;
@@ -199,35 +196,53 @@ impl Secrets {
         document
     }
 
-    async fn read_document(
+    async fn read(
         self,
         scope: Scope,
-        endpoint_id: EndpointId,
+        id: EndpointId,
         version: String,
+        sealed: Option<Sealed>,
     ) -> Result<Arc<SecretDocument>, AwsError> {
-        const OPERATION: &str = "secretsmanager:GetSecretValue";
-        let get = self.client.get_secret_value().secret_id(self.name(scope, endpoint_id)).version_id(&version);
-        let answer = get.send().await.map_err(|error| AwsError::from_sdk(OPERATION, &error))?;
-        let text = answer.secret_string.unwrap_or_default();
-        // The parser's message could quote the secret.
-        let document: SecretDocument =
-            serde_json::from_str(&text).map_err(|_| AwsError::unreadable(OPERATION, "not a secret document"))?;
+        let document = match sealed {
+            None => self.manager.read(scope, id, &version).await?,
+            Some(sealed) => {
+                let unreadable = || AwsError::unreadable("outhook:Unseal", "a document does not open");
+                let key = self.wrapping.data_key(scope.tenant_id).await?;
+                let text = key.open(&self.name(scope, id, &version), sealed.as_str()).ok_or_else(unreadable)?;
+                // The parser's message could quote the secret.
+                serde_json::from_slice(&text).map_err(|_| unreadable())?
+            }
+        };
         let document = Arc::new(document);
-        self.documents.put(endpoint_id, (version, Arc::clone(&document)));
+        self.documents.put(id, (version, Arc::clone(&document)));
         Ok(document)
     }
 
-    /// Removes the secret of an endpoint for good. Repeating is safe.
+    /// Removes the secret of an endpoint from Secrets Manager for good. Repeating is safe.
     ///
     /// # Errors
     /// When Secrets Manager does not answer.
-    pub async fn remove(&self, scope: Scope, endpoint_id: EndpointId) -> Result<(), AwsError> {
-        self.documents.forget(&endpoint_id);
-        let delete = self.client.delete_secret().secret_id(self.name(scope, endpoint_id));
-        match delete.force_delete_without_recovery(true).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),
-            Err(error) => Err(AwsError::from_sdk("secretsmanager:DeleteSecret", &error)),
+    pub async fn remove(&self, scope: Scope, id: EndpointId) -> Result<(), AwsError> {
+        self.documents.forget(&id);
+        self.manager.remove(scope, id).await
+    }
+
+    /// Has a tenant's data key, if it has one, wrapped by the current wrapping key; whether it was not. Repeating is safe.
+    ///
+    /// # Errors
+    /// When AWS does not answer, or the key cannot be read.
+    pub async fn rewrap(&self, tenant_id: TenantId) -> Result<bool, AwsError> {
+        self.wrapping.rewrap(tenant_id).await
+    }
+
+    /// How documents are to be kept, in a word that changes with the configuration and with the wrapping key.
+    ///
+    /// # Errors
+    /// When Secrets Manager does not answer.
+    pub async fn goal(&self) -> Result<String, AwsError> {
+        match self.form {
+            SigningSecrets::Dedicated => Ok("dedicated".to_owned()),
+            SigningSecrets::Sealed => Ok(format!("sealed/{}", self.wrapping.current_key_id().await?)),
         }
     }
 
@@ -236,16 +251,7 @@ impl Secrets {
     /// # Errors
     /// When Secrets Manager does not answer.
     pub async fn is_root_key(&self, candidate: &str, now: Timestamp) -> Result<bool, AwsError> {
-        let hash = match self.root_key.fresh(&(), now, ROOT_KEY_CACHED_SECONDS) {
-            Some(hash) => hash,
-            None => {
-                let hash = self.read_root_key().await?;
-                self.root_key.put_now((), hash, now);
-                hash
-            }
-        };
-        let candidate: [u8; 32] = Sha256::digest(candidate.as_bytes()).into();
-        Ok(candidate.ct_eq(&hash).into())
+        self.root_key.is(candidate, now).await
     }
 
     /// Whether Secrets Manager answers: reads the root key.
@@ -253,33 +259,6 @@ impl Secrets {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), AwsError> {
-        self.read_root_key().await.map(|_| ())
+        self.root_key.ping().await
     }
-
-    async fn read_root_key(&self) -> Result<[u8; 32], AwsError> {
-        const OPERATION: &str = "secretsmanager:GetSecretValue";
-        let answer: Result<_, SdkError<GetSecretValueError, _>> =
-            self.client.get_secret_value().secret_id(&self.root_key_name).send().await;
-        let key = answer.map_err(|error| AwsError::from_sdk(OPERATION, &error))?.secret_string.unwrap_or_default();
-        if key.is_empty() {
-            return Err(AwsError::unreadable(OPERATION, "the root key is empty"));
-        }
-        Ok(Sha256::digest(key.as_bytes()).into())
-    }
-
-    fn remember(
-        &self,
-        endpoint_id: EndpointId,
-        version: Option<String>,
-        document: SecretDocument,
-        operation: &'static str,
-    ) -> Result<String, AwsError> {
-        let version = version.ok_or_else(|| AwsError::unreadable(operation, "no version in the answer"))?;
-        self.documents.put(endpoint_id, (version.clone(), Arc::new(document)));
-        Ok(version)
-    }
-}
-
-fn to_text(document: &SecretDocument, operation: &'static str) -> Result<String, AwsError> {
-    serde_json::to_string(document).map_err(|_| AwsError::unreadable(operation, "the document cannot be written"))
 }

@@ -41,7 +41,9 @@ impl Store {
             (keys::api_key(tenant_id, &hash), keys::API_KEY_PREFIX, KEYS_PER_TENANT_MAX)
         };
         let alike = self.key_items(tenant_id, prefix).await?;
-        if alike.iter().filter(|item| !key.portal || item.is_valid(key.created_at)).count() >= alike_max {
+        if alike.iter().filter(|item| !key.portal || ApiKey::from((*item).clone()).is_valid(key.created_at)).count()
+            >= alike_max
+        {
             return Ok(KeyAdded::LimitReached);
         }
         let item = to_item(&name, &KeyItem::new(key.clone(), hash))?;

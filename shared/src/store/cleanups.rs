@@ -30,6 +30,15 @@ pub enum Cleanup {
         /// Its tenant and mode.
         scope: Scope,
     },
+    /// The secret that an endpoint had before its document was sealed.
+    LeftSecret {
+        /// The endpoint's id.
+        endpoint_id: EndpointId,
+        /// Its tenant and mode.
+        scope: Scope,
+        /// Whether it has been removed. The note stays for a while longer, so that nobody who still removes it can meet a new secret of the same name.
+        is_removed: bool,
+    },
     /// A key whose overlap is over.
     PreviousKey {
         /// The endpoint's id.
@@ -66,6 +75,7 @@ impl Cleanup {
     fn key(&self) -> Key {
         match self {
             Self::Secret { endpoint_id, .. } => keys::cleanup(endpoint_id),
+            Self::LeftSecret { endpoint_id, .. } => keys::left_secret_cleanup(*endpoint_id),
             Self::PreviousKey { endpoint_id, .. } => keys::previous_key_cleanup(*endpoint_id),
             Self::Tenant { tenant_id } => keys::cleanup(tenant_id),
         }
@@ -73,9 +83,9 @@ impl Cleanup {
 
     fn index_partition(&self) -> String {
         match self {
-            Self::Secret { endpoint_id, .. } | Self::PreviousKey { endpoint_id, .. } => {
-                keys::cleanup_partition_of(&endpoint_id.to_bytes())
-            }
+            Self::Secret { endpoint_id, .. }
+            | Self::LeftSecret { endpoint_id, .. }
+            | Self::PreviousKey { endpoint_id, .. } => keys::cleanup_partition_of(&endpoint_id.to_bytes()),
             Self::Tenant { tenant_id } => keys::cleanup_partition_of(&tenant_id.to_bytes()),
         }
     }

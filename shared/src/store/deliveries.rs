@@ -212,3 +212,60 @@ impl Store {
         self.query_events(&partitions, window, limit, read, keep, |stored| stored.delivery.event_id).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::event::NewEvent;
+    use crate::domain::id::TenantId;
+    use crate::domain::tenant::Mode;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn pending() -> Delivery {
+        let scope = Scope { tenant_id: TenantId::from_parts(NOW, [0; 10]), mode: Mode::Live };
+        let event = NewEvent::from_body(br#"{"type":"a","data":{}}"#).unwrap();
+        let event = event.accepted(EventId::from_parts(NOW, [0; 10]), scope, NOW);
+        Delivery::new(&event, EndpointId::from_parts(NOW, [1; 10]), NOW)
+    }
+
+    /// The names of what an update sets, and of what it removes.
+    fn names_of(write: Write) -> (BTreeSet<String>, BTreeSet<String>) {
+        let Write::Update { set, remove, .. } = write else { panic!("{write:?}") };
+        (set.into_iter().map(|(name, _)| name.into_owned()).collect(), remove.into_iter().map(Into::into).collect())
+    }
+
+    #[test]
+    fn update_sets_or_removes_every_attribute_that_can_change() {
+        let ended = |status| Delivery { status, next_attempt_at: None, ..pending() };
+        let with_effects = Delivery { effects_due: true, ..ended(DeliveryStatus::Failed) };
+        let asked = Delivery { next_trigger: Trigger::Manual, retry_after: true, resume_at: Some(NOW), ..pending() };
+        let always = ["status", "attempt_count", "attempts", "updated_at", "expires_at"];
+        let indexed = ["GSI1PK", "GSI1SK"];
+        let waits = ["next_attempt_at"];
+        let asked_for = ["next_trigger", "retry_after", "resume_at"];
+        let table: [(&str, Delivery, Vec<&str>); 6] = [
+            ("pending", pending(), [&waits[..], &indexed].concat()),
+            ("asked for", asked, [&waits[..], &asked_for, &indexed].concat()),
+            ("succeeded", ended(DeliveryStatus::Succeeded), vec![]),
+            ("failed", ended(DeliveryStatus::Failed), indexed.to_vec()),
+            ("failed with effects due", with_effects, [&["effects_due"][..], &indexed].concat()),
+            ("cancelled", ended(DeliveryStatus::Cancelled), vec![]),
+        ];
+        let every: BTreeSet<String> =
+            [&always[..], &indexed, &waits, &asked_for, &["effects_due", "counted_attempts", "payload_fields_hash"]]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+        for (name, after, expected) in table {
+            let (set, removed) = names_of(update_delivery(&pending(), &after, NOW).unwrap());
+            let expected: BTreeSet<_> = always.iter().chain(&expected).map(|name| (*name).to_owned()).collect();
+            assert_eq!(set, expected, "{name}");
+            assert_eq!(set.union(&removed).cloned().collect::<BTreeSet<_>>(), every, "{name}");
+            assert!(set.is_disjoint(&removed), "{name}");
+        }
+    }
+}

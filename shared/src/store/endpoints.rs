@@ -30,6 +30,9 @@ pub const TENANT_ENDPOINTS_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// When the sweeper sets the labels of a secret's versions right after a change, in seconds: when the request that made it is over.
 pub const LABELS_SETTLED_SECONDS: i64 = 60;
 
+/// How long a secret that an endpoint has left is kept, in seconds: for instances that have read the endpoint before it was sealed.
+pub const LEFT_SECRET_SECONDS: i64 = 300;
+
 /// Whether a change needs room among what all endpoints of a tenant take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -94,7 +97,6 @@ impl Store {
                 Room::Needed,
                 Some(&format!("{count} < max_endpoints")),
             )?,
-            self.delete(&keys::cleanup(endpoint.id))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             parts.push(self.take_uid(scope, uid, endpoint.id)?);
@@ -102,10 +104,13 @@ impl Store {
         if let Some(item) = fields_item(endpoint, None)? {
             parts.push(self.put(item, None)?);
         }
+        if endpoint.signing.sealed.is_none() {
+            parts.push(self.delete(&keys::cleanup(endpoint.id))?);
+        }
         Ok(match self.transact(parts).await? {
             Committed::All => EndpointCreated::Created,
             Committed::Refused(parts) if parts.contains(&0) => EndpointCreated::Exists,
-            Committed::Refused(parts) if parts.contains(&3) => EndpointCreated::UidTaken,
+            Committed::Refused(parts) if parts.contains(&2) => EndpointCreated::UidTaken,
             Committed::Refused(_) => EndpointCreated::LimitReached,
         })
     }
@@ -119,6 +124,7 @@ impl Store {
         before: &Endpoint,
         after: &Endpoint,
         room: Room,
+        now: jiff::Timestamp,
     ) -> Result<EndpointChanged, AwsError> {
         let scope = before.scope;
         let mut parts = vec![
@@ -142,10 +148,16 @@ impl Store {
         }
         // A key that begins to sign beside its successor is cleaned up when that is over; and the version before leaves its label, should the change die half way.
         if before.signing.secret_version != after.signing.secret_version {
-            let soon = plus_seconds(after.updated_at, LABELS_SETTLED_SECONDS);
-            let until = after.signing.previous_expires_at.map_or(soon, |expires_at| expires_at.min(soon));
-            let cleanup = Cleanup::PreviousKey { endpoint_id: after.id, scope };
-            parts.push(self.put(cleanup_item(cleanup, until)?, None)?);
+            let is_sealed = after.signing.sealed.is_some();
+            let labels_at = (!is_sealed).then(|| plus_seconds(now, LABELS_SETTLED_SECONDS));
+            if let Some(at) = [labels_at, after.signing.previous_expires_at].into_iter().flatten().min() {
+                let cleanup = Cleanup::PreviousKey { endpoint_id: after.id, scope };
+                parts.push(self.put(cleanup_item(cleanup, at)?, None)?);
+            }
+            if is_sealed && before.signing.sealed.is_none() {
+                let cleanup = Cleanup::LeftSecret { endpoint_id: after.id, scope, is_removed: false };
+                parts.push(self.put(cleanup_item(cleanup, plus_seconds(now, LEFT_SECRET_SECONDS))?, None)?);
+            }
         }
         Ok(match self.transact(parts).await? {
             Committed::All => EndpointChanged::Updated,

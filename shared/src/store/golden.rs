@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::cleanups::{Cleanup, CleanupItem};
+use super::data_keys::{Conversion, WrappedKey};
 use super::endpoints::UidItem;
 use super::flows::Flow;
 use super::idempotency::IdempotencyRecord;
@@ -117,9 +118,9 @@ fn rewrite_key(key: &Key, item: Item) -> Option<Item> {
 }
 
 fn rewrite_replay(key: &Key, item: Item) -> Option<Item> {
-    let sweep_at = index_of(&item).1.parse().unwrap();
+    let sweep_at = item.contains_key("GSI1SK").then(|| index_of(&item).1.parse().unwrap());
     let replay = Replay::from(from_item::<ReplayItem>(item).unwrap());
-    Some(to_item(key, &ReplayItem::new(replay, Some(sweep_at))).unwrap())
+    Some(to_item(key, &ReplayItem::new(replay, sweep_at)).unwrap())
 }
 
 fn read_flow(_: &Key, item: Item) -> Option<Item> {
@@ -134,7 +135,7 @@ fn read_flow(_: &Key, item: Item) -> Option<Item> {
     None
 }
 
-const KINDS: [(&str, Rewrite); 14] = [
+const KINDS: [(&str, Rewrite); 16] = [
     (TenantItem::KIND, rewrite::<TenantItem>),
     (KeyItem::KIND, rewrite_key),
     (EndpointItem::KIND, rewrite_as::<EndpointItem, Endpoint>),
@@ -148,6 +149,8 @@ const KINDS: [(&str, Rewrite); 14] = [
     (EventTypeItem::KIND, rewrite_as::<EventTypeItem, CatalogueEntry>),
     (IdempotencyRecord::KIND, rewrite::<IdempotencyRecord>),
     (SavedResponse::KIND, rewrite::<SavedResponse>),
+    (WrappedKey::KIND, rewrite::<WrappedKey>),
+    (Conversion::KIND, rewrite::<Conversion>),
     // Counted in place, and never read as a whole.
     ("rate", |_, _| None),
 ];

@@ -103,6 +103,18 @@ pub fn tenant_partition(id: TenantId) -> String {
     format!("TENANT#{id}")
 }
 
+/// A tenant's data key.
+#[must_use]
+pub fn data_key(tenant_id: TenantId) -> Key {
+    Key { pk: tenant_partition(tenant_id), sk: "DATAKEY".to_owned() }
+}
+
+/// How far secrets are converted to the form that is configured.
+#[must_use]
+pub fn conversion() -> Key {
+    Key { pk: "CONVERSION".to_owned(), sk: META.to_owned() }
+}
+
 /// An API key.
 #[must_use]
 pub fn api_key(tenant_id: TenantId, hash: &KeyHash) -> Key {
@@ -181,6 +193,12 @@ pub fn idempotency(scope: Scope, key: &str) -> Key {
 #[must_use]
 pub fn cleanup(id: impl Display) -> Key {
     Key { pk: format!("CLEANUP#{id}"), sk: META.to_owned() }
+}
+
+/// The note that a secret which an endpoint has left is to be removed.
+#[must_use]
+pub fn left_secret_cleanup(id: EndpointId) -> Key {
+    Key { sk: "LEFT".to_owned(), ..cleanup(id) }
 }
 
 /// A note that an endpoint's previous signing key is to be cleaned up.

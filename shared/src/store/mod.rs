@@ -7,6 +7,7 @@ pub mod api_keys;
 pub mod backlog;
 mod batch;
 pub mod cleanups;
+pub mod data_keys;
 pub mod deliveries;
 pub mod endpoints;
 pub mod event_types;
@@ -27,7 +28,7 @@ pub mod tenants;
 mod transaction;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -117,9 +118,10 @@ fn to_item<T: Stored + Serialize>(key: &Key, shape: &T) -> Result<Item, AwsError
     Ok(item)
 }
 
-/// What a write sets and what it removes, so that a part of an item is as this shape has it: what is `None` goes.
+/// What a write sets and what it removes, by name, so that a part of an item is as this shape has it: what is `None` goes. The shape skips no field.
 fn changes<T: Serialize>(part: &T) -> Result<(Named, Vec<Name>), AwsError> {
     let item: Item = serde_dynamo::to_item(part).map_err(|error| AwsError::unreadable("dynamodb:Put", error))?;
+    let item: BTreeMap<_, _> = item.into_iter().collect();
     let (removed, set): (Vec<_>, Vec<_>) = item.into_iter().partition(|(_, value)| value.is_null());
     let set = set.into_iter().map(|(name, value)| (Name::Owned(name), value)).collect();
     Ok((set, removed.into_iter().map(|(name, _)| Name::Owned(name)).collect()))

@@ -74,7 +74,7 @@ impl Store {
         id: TenantId,
         settings: &TenantSettings,
     ) -> Result<Option<Tenant>, AwsError> {
-        let (set, _) = changes(&TenantSettingsItem::from(settings.clone()))?;
+        let (set, removed) = changes(&TenantSettingsItem::from(settings.clone()))?;
         let mut update = self.update_tenant(id);
         let mut assignments = Vec::new();
         for (place, (name, value)) in set.into_iter().enumerate() {
@@ -83,7 +83,12 @@ impl Store {
                 .expression_attribute_names(format!("#f{place}"), name)
                 .expression_attribute_values(format!(":v{place}"), value);
         }
-        let update = update.update_expression(format!("SET {}", assignments.join(", ")));
+        let mut expression = format!("SET {}", assignments.join(", "));
+        for (place, name) in removed.into_iter().enumerate() {
+            expression.push_str(&format!("{} #r{place}", if place == 0 { " REMOVE" } else { "," }));
+            update = update.expression_attribute_names(format!("#r{place}"), name);
+        }
+        let update = update.update_expression(expression);
         updated(update.send().await)
     }
 

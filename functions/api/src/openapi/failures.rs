@@ -51,6 +51,13 @@ fn all() -> Vec<(&'static str, &'static str, ApiError)> {
     ]
 }
 
+/// Every error code there is; one status has two.
+#[cfg(test)]
+pub(super) fn codes() -> std::collections::BTreeSet<&'static str> {
+    let all = all().into_iter().map(|(_, _, error)| error).chain([ApiError::LimitExceeded("")]);
+    all.map(|error| error.status_and_code().1).collect()
+}
+
 /// The status of a response of `components.responses`.
 pub(super) fn status_of(name: &str) -> Option<StatusCode> {
     all().into_iter().find(|(candidate, _, _)| *candidate == name).map(|(_, _, error)| error.status_and_code().0)

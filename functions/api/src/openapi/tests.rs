@@ -103,3 +103,24 @@ fn every_operation_and_every_answer_has_its_words_and_no_words_are_left_over() {
         assert!(examples.contains(name), "{name} is no schema and no answer");
     }
 }
+
+#[test]
+fn schemas_that_are_put_together_say_what_they_are() {
+    for (name, said) in [
+        ("Event", "What happened"),
+        ("NewEndpoint", "a new endpoint"),
+        ("EndpointChanges", "Changes of an endpoint"),
+        ("NewTenant", "a new tenant"),
+        ("PartError", "Why a request"),
+        ("Error", "The body of every failure"),
+    ] {
+        let description = document()["components"]["schemas"][name]["description"].as_str().unwrap_or_default();
+        assert!(description.starts_with(said), "{name}: {description}");
+    }
+}
+
+#[test]
+fn codes_are_those_of_the_errors() {
+    let documented = crate::error::ApiError::CODES;
+    assert_eq!(super::failures::codes(), documented.into_iter().collect());
+}

@@ -19,6 +19,7 @@ async fn router() -> Router {
     let config = Config::read(|name| match name {
         name if name.ends_with("_DAYS") => Some("30".to_owned()),
         name if name.ends_with("_SECONDS") => Some("86400".to_owned()),
+        "SIGNING_SECRETS" => Some("Sealed".to_owned()),
         "ALLOW_HTTP" | "METRICS_ENABLED" => Some("false".to_owned()),
         "ALLOWED_RANGES" | "CORS_ORIGINS" => Some(String::new()),
         _ => Some("nothing".to_owned()),

@@ -41,7 +41,7 @@ pub(super) struct Made {
 /// When Secrets Manager does not answer; then no request was made.
 pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Made, AwsError> {
     let Request { event, endpoint, payload_fields, trigger, .. } = request;
-    let secrets = services.secrets.document(endpoint.scope, endpoint.id, &endpoint.signing.secret_version).await;
+    let secrets = services.secrets.document(endpoint).await;
     let at = services.clock.now();
     let outcome = match secrets {
         Ok(secrets) => match WebhookRequest::new(endpoint, payload_fields, &secrets, event, at) {

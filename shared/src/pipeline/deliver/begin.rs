@@ -1,7 +1,6 @@
 //! Beginning what was decided: each request, write or drain of a message is a part of its work. Nothing is decided here and nothing is waited for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch::Batch;
 use super::drain;
@@ -13,15 +12,10 @@ use crate::aws_error::AwsError;
 use crate::config::Config;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::Event;
-use crate::domain::time::plus_seconds;
 use crate::pipeline::{replay, retention};
 use crate::queue::messages::RetryMessage;
+use crate::store::Write;
 use crate::store::events::insert_event;
-use crate::store::flows::{Flow, Lease, lease_flow, new_token};
-use crate::store::{Recorded, Write};
-
-/// How much longer than its batch a lease lasts, in seconds: what the last calls of the batch may take.
-const LEASE_SPARE_SECONDS: u64 = 10;
 
 /// Begins everything that a message was found to stand for.
 pub(super) fn planned(batch: &Batch, message: MessageRef, plan: Plan, working: &mut Working) {
@@ -84,26 +78,8 @@ fn event_write(
 }
 
 /// Begins to drain a backlog.
-pub(super) fn drain(batch: &Batch, look: Look, working: &mut Working) {
+pub(super) fn backlog(batch: &Batch, look: Look, working: &mut Working) {
     let Look { message, flow, token } = look;
     let batch = batch.clone();
-    working.begin(message, async move { take_and_drain(batch, flow, &token).await });
-}
-
-/// Drains a backlog by taking its flow's lease, unless somebody else has it.
-async fn take_and_drain(batch: Batch, flow: Flow, token: &str) -> Result<(), AwsError> {
-    let now = batch.services.clock.now();
-    let left = batch.deadline.since(batch.services.clock.moment()) + Duration::from_secs(LEASE_SPARE_SECONDS);
-    let until = plus_seconds(now, i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
-    let lease = Lease { id: new_token(), until };
-    let is_taken = match batch.write(lease_flow(&flow, token, &lease, now)).await {
-        Recorded::Done => true,
-        // Somebody else has it, or it was taken here and the answer got lost.
-        Recorded::Refused => batch.services.store.has_lease(flow.endpoint_id, &lease).await?,
-        Recorded::Failed(error) => return Err(error),
-    };
-    if is_taken {
-        drain::drain(batch, flow, lease).await;
-    }
-    Ok(())
+    working.begin(message, async move { drain::take_and_drain(batch, flow, &token).await });
 }

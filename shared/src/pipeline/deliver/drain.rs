@@ -2,11 +2,12 @@
 //!
 //! A drain goes through what waits in order of due time, in rounds. A round is as wide as the endpoint's health allows: one probe for an endpoint that is unhealthy,
 //! then two, four, and so on. Each delivery is read before it is sent, so what was sent meanwhile is passed over. A drain ends when nothing is due, when a
-//! probe has failed, or when its time is over; then it says when the next look is to be. If it dies, its lease ends by itself, and the sweeper goes on from there.
+//! probe has failed, or when its time is over; then it says when the next check is to be. If it dies, its lease ends by itself, and the sweeper goes on from there.
 
 mod take;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -31,7 +32,7 @@ use crate::random;
 use crate::store::Recorded;
 use crate::store::backlog::cancel_delivery;
 use crate::store::deliveries::{StoredDelivery, update_delivery};
-use crate::store::flows::{Flow, Lease, Released, Touch};
+use crate::store::flows::{Flow, Lease, Released, Touch, lease_flow, new_token};
 use crate::store::items::StoredEvent;
 use crate::store::payload_fields::EarlierFields;
 
@@ -41,11 +42,31 @@ use take::{Ahead, Call, EventRead, Next, PAGE_MAX};
 const RECORDING_MAX: usize = 64;
 /// When a drain that AWS did not answer is tried again, in seconds.
 const AGAIN_SECONDS: i64 = 30;
+/// How much longer than its batch a lease lasts, in seconds: what the last calls of the batch may take.
+const LEASE_SPARE_SECONDS: u64 = 10;
 /// When a delivery that cannot be read is looked at again, in seconds.
 const UNREADABLE_SECONDS: i64 = 3_600;
 
+/// Drains a backlog by taking its flow's lease, unless somebody else has it.
+pub(super) async fn take_and_drain(batch: Batch, flow: Flow, token: &str) -> Result<(), AwsError> {
+    let now = batch.services.clock.now();
+    let left = batch.deadline.since(batch.services.clock.moment()) + Duration::from_secs(LEASE_SPARE_SECONDS);
+    let until = plus_seconds(now, i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
+    let lease = Lease { id: new_token(), until };
+    let is_taken = match batch.write(lease_flow(&flow, token, &lease, now)).await {
+        Recorded::Done => true,
+        // Somebody else has it, or it was taken here and the answer got lost.
+        Recorded::Refused => batch.services.store.has_lease(flow.endpoint_id, &lease).await?,
+        Recorded::Failed(error) => return Err(error),
+    };
+    if is_taken {
+        drain(batch, flow, lease).await;
+    }
+    Ok(())
+}
+
 /// Drains a backlog whose lease has been taken, and ends the lease.
-pub(super) async fn drain(batch: Batch, flow: Flow, lease: Lease) {
+async fn drain(batch: Batch, flow: Flow, lease: Lease) {
     let mut drain = Drain {
         read_at: batch.services.clock.now(),
         health: flow.health,
@@ -179,7 +200,7 @@ impl Drain {
             };
             match take::call_of(&before.delivery, event_read, now) {
                 Call::Send => due.extend(event.map(|event| Due { before, event })),
-                Call::LookAt(at) => self.ahead.is_due_again(at),
+                Call::CheckAt(at) => self.ahead.is_due_again(at),
                 Call::EndWithoutEvent => self.end_without_event(&endpoint, &endpoints, before),
                 Call::Settle => self.settle(&endpoint, before.delivery, before.expires_at),
                 Call::Nothing => {}
@@ -276,7 +297,7 @@ impl Drain {
         Ok(due)
     }
 
-    /// Ends a delivery whose event is there no more, and tells of it.
+    /// Ends a delivery whose event is there no more, and emits the event of it.
     fn end_without_event(&mut self, endpoint: &Arc<Endpoint>, endpoints: &Endpoints, before: StoredDelivery) {
         let now = self.now();
         let mut after = before.delivery.clone().ended(DeliveryStatus::Failed, now);

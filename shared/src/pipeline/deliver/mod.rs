@@ -125,7 +125,7 @@ async fn carry_out(batch: Batch, mut ledger: Ledger, known: Known) -> Ledger {
         }
     }
     for look in looks {
-        begin::drain(&batch, look, &mut working);
+        begin::backlog(&batch, look, &mut working);
     }
     // Last, so that no other message waits for it to begin.
     for (message, reason) in senseless {

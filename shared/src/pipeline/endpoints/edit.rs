@@ -53,6 +53,8 @@ pub(super) enum Edit<'a> {
     EndOverlap { only_expired: bool },
     /// The receiver at this URL was found at this time to be gone, or to have been failing for too long.
     Disable { url: &'a str, reason: &'a str, found_at: Timestamp },
+    /// The secrets are to be kept in the way that is configured.
+    Convert,
 }
 
 impl Edit<'_> {
@@ -114,7 +116,7 @@ async fn rotated_before(
     let is_since =
         |endpoint: &Endpoint| endpoint.signing.created_at >= origin.at && endpoint.updated_by == Author::Key(by);
     let Some(endpoint) = services.store.endpoint(scope, id).await?.filter(is_since) else { return Ok(None) };
-    let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
+    let document = services.secrets.document(&endpoint).await?;
     Ok(secret.is_none_or(|secret| *secret == document.current).then_some(endpoint))
 }
 
@@ -151,6 +153,14 @@ pub async fn disable_failing(services: &Services, seen: &Endpoint, since: Timest
     disable(services, seen, &format!("every attempt has failed since {}", time::format(since)), now).await
 }
 
+/// Has an endpoint's secrets kept in the way that is configured. Repeating is safe.
+///
+/// # Errors
+/// When AWS does not answer.
+pub async fn convert(services: &Services, scope: Scope, id: EndpointId) -> Result<Changed, AwsError> {
+    carry_out(services, scope, id, &Edit::Convert, None, Author::Outhook).await
+}
+
 async fn disable(services: &Services, seen: &Endpoint, reason: &str, found_at: Timestamp) -> Result<(), AwsError> {
     let edit = Edit::Disable { url: &seen.settings.url, reason, found_at };
     match carry_out(services, seen.scope, seen.id, &edit, None, Author::Outhook).await? {
@@ -182,18 +192,24 @@ pub(super) async fn carry_out(
             return Ok(Changed::Stale);
         }
         let now = services.clock.now();
-        let mut after = Endpoint { version: before.version + 1, updated_at: now, updated_by: by, ..before.clone() };
+        let mut after = Endpoint { version: before.version + 1, ..before.clone() };
+        // Where a secret is kept is no change that anybody sees.
+        if !matches!(edit, Edit::Convert) {
+            (after.updated_at, after.updated_by) = (now, by);
+        }
         match apply(services, edit, &before, &mut after, now).await? {
             Applied::Nothing => return Ok(Changed::Updated(Box::new(before))),
             Applied::Refused(why) => return Ok(why),
             Applied::Write(None) => {}
             Applied::Write(Some(document)) => {
-                after.signing.secret_version = services.secrets.replace(scope, id, document).await?;
+                let kept = services.secrets.replace(&before, document).await?;
+                (after.signing.secret_version, after.signing.sealed) = (kept.version, kept.sealed);
             }
         }
         let room = if edit.is_a_callers() { Room::Needed } else { Room::Given };
-        let changed = services.store.update_endpoint(&before, &after, room).await;
+        let changed = services.store.update_endpoint(&before, &after, room, now).await;
         if before.signing.secret_version != after.signing.secret_version
+            && after.signing.sealed.is_none()
             && let Err(error) = settle_labels(services, scope, id).await
         {
             tracing::warn!(%error, endpoint_id = %id, "the labels of a secret's versions are set right by the sweeper");
@@ -224,12 +240,11 @@ pub async fn settle_labels(services: &Services, scope: Scope, id: EndpointId) ->
     let mut settled = None;
     for _ in 0..CHANGE_TRIES_MAX {
         let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(()) };
-        let version = endpoint.signing.secret_version;
-        if settled.as_ref() == Some(&version) {
+        if settled.as_ref() == Some(&endpoint.signing.secret_version) {
             return Ok(());
         }
-        services.secrets.settle_labels(scope, id, &version).await?;
-        settled = Some(version);
+        services.secrets.settle_labels(&endpoint).await?;
+        settled = Some(endpoint.signing.secret_version);
     }
     Ok(())
 }
@@ -241,10 +256,7 @@ async fn apply(
     after: &mut Endpoint,
     now: Timestamp,
 ) -> Result<Applied, AwsError> {
-    let document = async || {
-        let version = &before.signing.secret_version;
-        services.secrets.document(before.scope, before.id, version).await.map(|document| (*document).clone())
-    };
+    let document = async || services.secrets.document(before).await.map(|document| (*document).clone());
     match edit {
         Edit::Change(changes) => {
             let credential = (*changes).clone().apply(&mut after.settings, &mut after.status);
@@ -317,6 +329,8 @@ async fn apply(
             after.signing.previous_expires_at = None;
             Ok(Applied::Write(Some(document)))
         }
+        Edit::Convert if services.secrets.is_kept_as_configured(before) => Ok(Applied::Nothing),
+        Edit::Convert => Ok(Applied::Write(Some(document().await?))),
         Edit::Disable { url, reason, found_at } => match before.status {
             EndpointStatus::Disabled if before.updated_by == Author::Outhook => {
                 Ok(Applied::Refused(Changed::Already(Box::new(before.clone()))))

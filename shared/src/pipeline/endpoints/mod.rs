@@ -22,7 +22,7 @@ use crate::services::Services;
 use crate::store::cleanups::Cleanup;
 use crate::store::endpoints::{EndpointChanged, EndpointCreated};
 
-pub use edit::{Changed, disable_failing, disable_gone, end_overlap, expire_previous, rotate, settle_labels};
+pub use edit::{Changed, convert, disable_failing, disable_gone, end_overlap, expire_previous, rotate, settle_labels};
 
 use edit::Edit;
 
@@ -104,10 +104,12 @@ pub async fn create(
     }
     let secret =
         new.secret.clone().unwrap_or_else(|| SigningSecret::generate(&new.settings.signature, random::bytes()));
-    let leftover = Cleanup::Secret { endpoint_id: id, scope };
-    services.store.schedule_cleanup(leftover, plus_seconds(now, LEFTOVER_AFTER_SECONDS)).await?;
+    if services.secrets.are_dedicated() {
+        let leftover = Cleanup::Secret { endpoint_id: id, scope };
+        services.store.schedule_cleanup(leftover, plus_seconds(now, LEFTOVER_AFTER_SECONDS)).await?;
+    }
     let document = SecretDocument::new(secret.clone(), new.credential.clone());
-    let secret_version = services.secrets.create(scope, id, document).await?;
+    let kept = services.secrets.create(scope, id, document).await?;
     let endpoint = Endpoint {
         id,
         scope,
@@ -115,10 +117,11 @@ pub async fn create(
         status: new.status,
         disabled_reason: None,
         signing: Signing {
-            secret_version,
+            secret_version: kept.version,
             created_at: now,
             public_key: secret.public_key(),
             previous_expires_at: None,
+            sealed: kept.sealed,
         },
         version: 1,
         created_at: now,
@@ -139,6 +142,7 @@ pub async fn create(
     };
     // The first of several requests may still be making the endpoint: then the sweeper removes the secret, if there is none in the end.
     if !origin.is_repeat
+        && endpoint.signing.sealed.is_none()
         && let Err(error) = remove_secret(services, scope, id).await
     {
         tracing::warn!(%error, endpoint_id = %id, "a leftover secret stays until the sweeper removes it");
@@ -149,7 +153,7 @@ pub async fn create(
 /// The endpoint of this id with its secret, if there is one.
 async fn made_before(services: &Services, scope: Scope, id: EndpointId) -> Result<Option<Created>, AwsError> {
     let Some(endpoint) = services.store.endpoint(scope, id).await? else { return Ok(None) };
-    let document = services.secrets.document(scope, id, &endpoint.signing.secret_version).await?;
+    let document = services.secrets.document(&endpoint).await?;
     Ok(Some(Created::Created(Box::new(endpoint), document.current.clone())))
 }
 

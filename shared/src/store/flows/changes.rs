@@ -27,7 +27,7 @@ pub enum Failing {
 }
 
 impl Store {
-    /// Requests a check of a backlog, unless there is one by then anyway. The token of the wake that is to be sent, if there is one. Repeating is safe.
+    /// Requests a check of a backlog by `touch.at`, unless one is set for then or earlier. The token for its wake; `None` if nothing was set. Repeating is safe.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -115,7 +115,7 @@ impl Store {
         settled(update.send().await).map(|_| ())
     }
 
-    /// Ends a drain's lease, notes how the endpoint is doing, and sets the next look: at `next_at`, or none where nothing waits.
+    /// Ends a drain's lease, notes how the endpoint is doing, and sets the next check: at `next_at`, or none where nothing waits.
     ///
     /// `read_at` is when the drain read the index last: if somebody has requested a check so shortly before that the index may not have shown what for, the next
     /// one is not far away.

@@ -79,7 +79,7 @@ impl Flow {
     }
 }
 
-/// A check of a backlog that is asked for.
+/// A check of a backlog that is requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Touch {
     /// The endpoint's id.
@@ -88,7 +88,7 @@ pub struct Touch {
     pub scope: Scope,
     /// When it was.
     pub at: Timestamp,
-    /// How the endpoint is doing, where that is health.
+    /// How the endpoint is doing; `None` where nothing is to be noted.
     pub health: Option<Health>,
 }
 

@@ -42,11 +42,6 @@ impl KeyItem {
         let expires_at = valid_until.filter(|_| portal);
         Self { id, tenant_id, mode, name, permissions, created_at, valid_until, portal, hash, expires_at }
     }
-
-    /// Whether it is good at `now`.
-    pub(in crate::store) fn is_valid(&self, now: Timestamp) -> bool {
-        self.valid_until.is_none_or(|until| now < until)
-    }
 }
 
 impl From<KeyItem> for ApiKey {

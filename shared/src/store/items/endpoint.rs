@@ -1,4 +1,4 @@
-//! An endpoint, without its keys and credentials.
+//! An endpoint; its keys and credentials are elsewhere, or encrypted.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use crate::domain::id::{EndpointId, KeyId, TenantId};
 use crate::domain::payload::PayloadField;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::signature::Signature;
+use crate::domain::signing_secret::Sealed;
 use crate::domain::tenant::{Mode, Scope};
 use crate::store::Stored;
 
@@ -58,13 +59,15 @@ struct SigningItem {
     public_key: Option<String>,
     #[serde(default, with = "millisecond::optional")]
     previous_expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
 }
 
 impl Stored for EndpointItem {
     const KIND: &'static str = "endpoint";
 }
 
-converts!(SigningItem, Signing { secret_version, created_at, public_key, previous_expires_at });
+converts!(SigningItem, Signing { secret_version, created_at, public_key, previous_expires_at, sealed });
 
 impl From<Endpoint> for EndpointItem {
     fn from(endpoint: Endpoint) -> Self {
@@ -125,32 +128,57 @@ impl From<Endpoint> for EndpointItem {
 
 impl From<EndpointItem> for Endpoint {
     fn from(item: EndpointItem) -> Self {
+        let EndpointItem {
+            id,
+            tenant_id,
+            mode,
+            uid,
+            url,
+            name,
+            description,
+            event_types,
+            channels,
+            authorization,
+            headers,
+            signature,
+            payload_fields,
+            retry,
+            timeout_seconds,
+            status,
+            disabled_reason,
+            signing,
+            version,
+            created_at,
+            created_by,
+            updated_at,
+            updated_by,
+        } = item;
         let settings = EndpointSettings {
-            uid: item.uid,
-            url: item.url,
-            name: item.name,
-            description: item.description,
-            event_types: item.event_types,
-            channels: item.channels,
-            authorization: item.authorization,
-            headers: item.headers,
-            signature: item.signature,
-            payload_fields: item.payload_fields,
-            retry: item.retry,
-            timeout_seconds: item.timeout_seconds,
+            uid,
+            url,
+            name,
+            description,
+            event_types,
+            channels,
+            authorization,
+            headers,
+            signature,
+            payload_fields,
+            retry,
+            timeout_seconds,
         };
         Self {
-            id: item.id,
-            scope: Scope { tenant_id: item.tenant_id, mode: item.mode },
+            id,
+            scope: Scope { tenant_id, mode },
             settings,
-            status: item.status,
-            disabled_reason: item.disabled_reason,
-            signing: item.signing.into(),
-            version: item.version,
-            created_at: item.created_at,
-            created_by: item.created_by,
-            updated_at: item.updated_at,
-            updated_by: item.updated_by.map_or(Author::Outhook, Author::Key),
+            status,
+            disabled_reason,
+            signing: signing.into(),
+            version,
+            created_at,
+            created_by,
+            updated_at,
+            updated_by: updated_by.map_or(Author::Outhook, Author::Key),
         }
     }
 }

@@ -108,13 +108,13 @@ pub(super) enum EventRead {
 pub(super) enum Call {
     /// To be sent.
     Send,
-    /// To be looked at again then.
-    LookAt(Timestamp),
+    /// To be checked again then.
+    CheckAt(Timestamp),
     /// To end as failed, because its event is gone.
     EndWithoutEvent,
     /// What follows from its end, which was cut off.
     Settle,
-    /// Nothing: it was sent meanwhile, or somebody has put it off already.
+    /// Nothing: it has ended meanwhile, or its event cannot be read, which is noted to be checked again.
     Nothing,
 }
 
@@ -124,14 +124,14 @@ pub(super) fn call_of(delivery: &Delivery, event: EventRead, now: Timestamp) -> 
         return if delivery.effects_due { Call::Settle } else { Call::Nothing };
     };
     if due > now {
-        return Call::LookAt(due);
+        return Call::CheckAt(due);
     }
     match event {
         EventRead::There => Call::Send,
         EventRead::Unreadable => Call::Nothing,
         // It may not be there yet, because writing it failed.
         EventRead::Missing if delivery.created_at > plus_seconds(now, -EVENT_LATE_SECONDS_MAX) => {
-            Call::LookAt(plus_seconds(now, EVENT_AGAIN_SECONDS))
+            Call::CheckAt(plus_seconds(now, EVENT_AGAIN_SECONDS))
         }
         EventRead::Missing => Call::EndWithoutEvent,
     }
@@ -242,10 +242,10 @@ mod tests {
         // Its status, when it is due, whether something still follows from its end, its event, how long ago it was made.
         for (name, status, due, effects_due, event_read, age, expected) in [
             ("due", Pending, Some(0), false, There, 0, Call::Send),
-            ("put off meanwhile", Pending, Some(1), false, There, 0, Call::LookAt(at(1))),
-            ("put off, without event", Pending, Some(1), false, Missing, EVENT_LATE_SECONDS_MAX, Call::LookAt(at(1))),
+            ("put off meanwhile", Pending, Some(1), false, There, 0, Call::CheckAt(at(1))),
+            ("put off, without event", Pending, Some(1), false, Missing, EVENT_LATE_SECONDS_MAX, Call::CheckAt(at(1))),
             ("unreadable", Pending, Some(0), false, Unreadable, EVENT_LATE_SECONDS_MAX, Call::Nothing),
-            ("event is late", Pending, Some(0), false, Missing, EVENT_LATE_SECONDS_MAX - 1, Call::LookAt(at(300))),
+            ("event is late", Pending, Some(0), false, Missing, EVENT_LATE_SECONDS_MAX - 1, Call::CheckAt(at(300))),
             ("event is gone", Pending, Some(0), false, Missing, EVENT_LATE_SECONDS_MAX, Call::EndWithoutEvent),
             ("sent meanwhile", Succeeded, None, false, There, 0, Call::Nothing),
             ("failed, and its event is due", Failed, None, true, There, 0, Call::Settle),

@@ -1,0 +1,133 @@
+//! Converting endpoints' secrets to the form that is configured, and data keys to the current wrapping key. The sweeper does it bit by bit.
+//!
+//! Both forms are read at any time, so nothing waits for a conversion, and one that dies goes on where it was. While a deployment goes on, instances of the version
+//! before still write the form before; so a pass in which something was found is followed by another, a while later.
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use crate::aws_error::AwsError;
+use crate::clock::Moment;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::id::TenantId;
+use crate::domain::tenant::{Mode, Scope};
+use crate::domain::time::plus_seconds;
+use crate::pipeline::endpoints;
+use crate::services::Services;
+use crate::store::data_keys::Conversion;
+
+/// How long after one pass the next begins, in seconds: longer than instances of two versions run beside each other.
+const PASS_AGAIN_SECONDS: i64 = 900;
+/// How many tenants are read at once.
+const TENANTS_AT_ONCE: usize = 20;
+/// How many endpoints one run converts at the most.
+const CONVERSIONS_MAX: usize = 200;
+/// How many of them side by side.
+const IN_FLIGHT_MAX: usize = 8;
+
+/// Goes on converting until `until`; how many endpoints were converted. Repeating is safe, also at the same time.
+///
+/// # Errors
+/// When AWS does not answer; what is left is done next time.
+pub async fn convert(services: &Services, until: Moment) -> Result<usize, AwsError> {
+    let now = services.clock.now();
+    let noted = services.store.conversion().await?;
+    if noted.is_none() && services.secrets.are_dedicated() {
+        // Never was anything sealed here.
+        return Ok(0);
+    }
+    let goal = services.secrets.goal().await?;
+    let Some(mut pass) = next_pass(noted, goal, now) else { return Ok(0) };
+    let mut converted = 0;
+    loop {
+        let page = services.store.list_tenants(pass.after, TENANTS_AT_ONCE).await?;
+        for tenant in &page.entries {
+            let left = CONVERSIONS_MAX - converted;
+            let (of_tenant, is_complete) = convert_tenant(services, tenant.id, left).await?;
+            converted += of_tenant;
+            pass.has_changed |= of_tenant > 0;
+            if is_complete {
+                pass.after = Some(tenant.id);
+            }
+            if !is_complete || services.clock.moment() >= until {
+                services.store.note_conversion(&pass).await?;
+                return Ok(converted);
+            }
+        }
+        pass.after = page.next.or(pass.after);
+        if page.next.is_none() {
+            services.store.note_conversion(&ended(pass, now)).await?;
+            return Ok(converted);
+        }
+    }
+}
+
+/// The pass that is to go on now; `None` if there is nothing to do. Pure.
+fn next_pass(noted: Option<Conversion>, goal: String, now: Timestamp) -> Option<Conversion> {
+    match noted {
+        Some(pass) if pass.goal == goal => Some(pass).filter(|pass| !pass.is_done && pass.begins_at <= now),
+        _ => Some(Conversion { goal, after: None, has_changed: true, begins_at: now, is_done: false }),
+    }
+}
+
+/// What follows a pass that has come to its end: nothing, or another. Pure.
+fn ended(pass: Conversion, now: Timestamp) -> Conversion {
+    let is_done = !pass.has_changed;
+    Conversion { after: None, has_changed: false, begins_at: plus_seconds(now, PASS_AGAIN_SECONDS), is_done, ..pass }
+}
+
+/// Converts up to `most` endpoints of a tenant, and its data key; how many there were, and whether these are all.
+async fn convert_tenant(services: &Services, id: TenantId, most: usize) -> Result<(usize, bool), AwsError> {
+    if !services.secrets.are_dedicated() {
+        services.secrets.rewrap(id).await?;
+    }
+    let mut wrong: Vec<Endpoint> = Vec::new();
+    for mode in [Mode::Live, Mode::Test] {
+        let (endpoints, _) = services.store.readable_endpoints(Scope { tenant_id: id, mode }).await?;
+        wrong.extend(endpoints.into_iter().filter(|endpoint| !services.secrets.is_kept_as_configured(endpoint)));
+    }
+    let found = wrong.len();
+    let results: Vec<bool> = futures::stream::iter(wrong.into_iter().take(most))
+        .map(|endpoint| convert_one(services, endpoint))
+        .buffer_unordered(IN_FLIGHT_MAX)
+        .collect()
+        .await;
+    Ok((results.into_iter().filter(|converted| *converted).count(), found <= most))
+}
+
+/// Converts one endpoint; whether that was to be done. One that cannot be converted keeps the others waiting for nothing.
+async fn convert_one(services: &Services, endpoint: Endpoint) -> bool {
+    if let Err(error) = endpoints::convert(services, endpoint.scope, endpoint.id).await {
+        tracing::error!(%error, endpoint_id = %endpoint.id, "an endpoint's secrets could not be converted; the next pass tries again");
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(goal: &str, begins_at: i64, has_changed: bool, is_done: bool) -> Conversion {
+        let begins_at = Timestamp::from_second(begins_at).unwrap();
+        Conversion { goal: goal.to_owned(), after: None, has_changed, begins_at, is_done }
+    }
+
+    #[test]
+    fn pass_begins_where_the_goal_is_another_and_goes_on_until_nothing_was_found() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let begins = Some(pass("b", 1_000, true, false));
+        let table = [
+            ("nothing was ever converted", None, begins.clone()),
+            ("the goal is another", Some(pass("a", 0, false, true)), begins.clone()),
+            ("the goal is another while a pass goes on", Some(pass("a", 0, true, false)), begins),
+            ("a pass goes on", Some(pass("b", 0, true, false)), Some(pass("b", 0, true, false))),
+            ("the next pass is later", Some(pass("b", 1_001, false, false)), None),
+            ("all is done", Some(pass("b", 0, false, true)), None),
+        ];
+        for (name, noted, expected) in table {
+            assert_eq!(next_pass(noted, "b".to_owned(), now), expected, "{name}");
+        }
+        assert_eq!(ended(pass("b", 0, true, false), now), pass("b", 1_900, false, false));
+        assert!(ended(pass("b", 0, false, false), now).is_done);
+    }
+}
