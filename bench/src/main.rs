@@ -28,14 +28,18 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// What deliveries cost, in processor time, connections and memory
-    Deliver {
+    /// What deliveries and requests of the API cost, in processor time, connections and memory
+    #[command(alias = "deliver")]
+    Throughput {
         /// Another build's folder of programs, to be run by turns
         #[arg(long, value_name = "DIR")]
         against: Option<PathBuf>,
         /// How often each shape of the work is run with each build
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Only the shapes whose name contains this
+        #[arg(long)]
+        only: Option<String>,
     },
     /// A tenant that does its worst, and a bystander in the same batches
     Neighbours {
@@ -66,10 +70,10 @@ async fn run(args: Args) -> Result<bool, String> {
     let programs = std::path::absolute(args.programs).map_err(|error| error.to_string())?;
     let (table, figures, is_kept) = match args.what {
         What::Neighbours { seconds, only } => neighbours::run(&programs, seconds, only.as_deref()).await?,
-        What::Deliver { against, rounds } => {
+        What::Throughput { against, rounds, only } => {
             let other = against.map(std::path::absolute).transpose().map_err(|error| error.to_string())?;
             let builds: Vec<_> = [programs].into_iter().chain(other).collect();
-            let (table, figures) = throughput::run(&builds, rounds).await?;
+            let (table, figures) = throughput::run(&builds, rounds, only.as_deref()).await?;
             (table, figures, true)
         }
     };

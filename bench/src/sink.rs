@@ -1,6 +1,6 @@
 //! The receivers: what they answer is in the path of the endpoint's URL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use serde_json::Value as Json;
@@ -39,7 +39,21 @@ pub(crate) struct Sink {
     /// What came under `/noted`, by the `n` of its data.
     pub(crate) noted: Arrivals,
     connections: Arc<AtomicUsize>,
+    taken: Taken,
     serving: JoinHandle<()>,
+}
+
+/// What the receivers have answered with 2xx, and which events a receiver under `/flaky` has refused once. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+struct Taken {
+    count: Arc<AtomicUsize>,
+    refused: Arc<Mutex<HashSet<(String, String)>>>,
+}
+
+#[derive(Clone)]
+struct Receiving {
+    noted: Arrivals,
+    taken: Taken,
 }
 
 impl Drop for Sink {
@@ -51,7 +65,9 @@ impl Drop for Sink {
 impl Sink {
     pub(crate) async fn start() -> io::Result<Self> {
         let noted = Arrivals::default();
-        let router = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(noted.clone());
+        let taken = Taken::default();
+        let receiving = Receiving { noted: noted.clone(), taken: taken.clone() };
+        let router = Router::new().fallback(take).layer(DefaultBodyLimit::disable()).with_state(receiving);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let connections = Arc::new(AtomicUsize::new(0));
@@ -63,18 +79,29 @@ impl Sink {
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { url, noted, connections, serving })
+        Ok(Self { url, noted, connections, taken, serving })
     }
 
     /// How many connections were made to it.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
+
+    /// How many requests were answered with 2xx.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.count.load(Ordering::Relaxed)
+    }
 }
 
-async fn take(State(noted): State<Arrivals>, uri: Uri, body: Bytes) -> Response {
+async fn take(State(receiving): State<Receiving>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let at = Instant::now();
-    match uri.path() {
+    let Receiving { noted, taken } = receiving;
+    let response = match uri.path() {
+        path if path.starts_with("/flaky") => {
+            let event = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+            let is_first = lock(&taken.refused).insert((path.to_owned(), event.to_owned()));
+            if is_first { StatusCode::INTERNAL_SERVER_ERROR.into_response() } else { StatusCode::OK.into_response() }
+        }
         path if path.starts_with("/hangs") => std::future::pending().await,
         path if path.starts_with("/fails") => {
             (StatusCode::INTERNAL_SERVER_ERROR, "x".repeat(FAILURE_BYTES)).into_response()
@@ -86,5 +113,9 @@ async fn take(State(noted): State<Arrivals>, uri: Uri, body: Bytes) -> Response 
             StatusCode::OK.into_response()
         }
         _ => StatusCode::OK.into_response(),
+    };
+    if response.status().is_success() {
+        taken.count.fetch_add(1, Ordering::Relaxed);
     }
+    response
 }

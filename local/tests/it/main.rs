@@ -15,6 +15,7 @@ mod catalogue;
 mod claims;
 mod configuration;
 mod cost;
+mod cost_page;
 mod crashes;
 mod drains;
 mod edges;
