@@ -149,6 +149,37 @@ async fn switching_converts_both_ways_while_every_attempt_is_signed() {
 }
 
 #[tokio::test]
+async fn secret_that_is_gone_and_data_key_that_does_not_open_hold_up_nobody_else() {
+    let mut world = World::start().await;
+    let gone = world.endpoint("/gone", json!({ "event_types": ["gone"] })).await;
+    world.endpoint("/well", json!({})).await;
+    let other = world.other_tenant().await;
+    world.endpoint_of(&other, "/other", json!({})).await;
+    let name = format!("outhook/endpoints/{}/live/{gone}", world.demo.tenant_id);
+    let delete = manager(&world).await.delete_secret().secret_id(name).force_delete_without_recovery(true);
+    delete.send().await.unwrap();
+    world.redeploy(SEALED).await;
+    minutes(&world, 40).await;
+    assert_eq!(dedicated(&world).await, [""; 0]);
+    arrives(&world, "/well").await;
+
+    // The first tenant's data key is spoiled, and the wrapping key rotated: the second tenant's follows all the same.
+    let mut spoiled = item(&world, &keys::data_key(world.demo.tenant_id)).await.unwrap();
+    spoiled.insert("wrapped".to_owned(), AttributeValue::S(STANDARD.encode([0; 60])));
+    world.put_item(spoiled).await;
+    world.restart_functions().await;
+    let mut rotated = ring(&world).await;
+    rotated["keys"]["second"] = json!(STANDARD.encode([7; 32]));
+    rotated["current"] = json!("second");
+    put_ring(&world, &rotated).await;
+    minutes(&world, 40).await;
+    other.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
+    world.settle().await;
+    assert_eq!(world.receiver.got("/other").len(), 1);
+    assert!(world.table_texts().await.contains("\"wrapped_by\": S(\"second\")"));
+}
+
+#[tokio::test]
 async fn ciphertext_that_is_moved_to_another_endpoint_tenant_or_version_does_not_open() {
     let mut world = sealed_world().await;
     let own = world.endpoint("/own", json!({ "event_types": ["a"] })).await;

@@ -43,9 +43,10 @@ pub async fn convert(services: &Services, until: Moment) -> Result<usize, AwsErr
         let page = services.store.list_tenants(pass.after, TENANTS_AT_ONCE).await?;
         for tenant in &page.entries {
             let left = CONVERSIONS_MAX - converted;
-            let (of_tenant, is_complete) = convert_tenant(services, tenant.id, left).await?;
+            let Converted { converted: of_tenant, has_found, is_complete } =
+                convert_tenant(services, tenant.id, left, until).await?;
             converted += of_tenant;
-            pass.has_changed |= of_tenant > 0;
+            pass.has_found |= has_found;
             if is_complete {
                 pass.after = Some(tenant.id);
             }
@@ -66,50 +67,70 @@ pub async fn convert(services: &Services, until: Moment) -> Result<usize, AwsErr
 fn next_pass(noted: Option<Conversion>, goal: String, now: Timestamp) -> Option<Conversion> {
     match noted {
         Some(pass) if pass.goal == goal => Some(pass).filter(|pass| !pass.is_done && pass.begins_at <= now),
-        _ => Some(Conversion { goal, after: None, has_changed: true, begins_at: now, is_done: false }),
+        _ => Some(Conversion { goal, after: None, has_found: true, begins_at: now, is_done: false }),
     }
 }
 
 /// What follows a pass that has come to its end: nothing, or another. Pure.
 fn ended(pass: Conversion, now: Timestamp) -> Conversion {
-    let is_done = !pass.has_changed;
-    Conversion { after: None, has_changed: false, begins_at: plus_seconds(now, PASS_AGAIN_SECONDS), is_done, ..pass }
+    let is_done = !pass.has_found;
+    Conversion { after: None, has_found: false, begins_at: plus_seconds(now, PASS_AGAIN_SECONDS), is_done, ..pass }
 }
 
-/// Converts up to `most` endpoints of a tenant, and its data key; how many there were, and whether these are all.
-async fn convert_tenant(services: &Services, id: TenantId, most: usize) -> Result<(usize, bool), AwsError> {
-    if !services.secrets.are_dedicated() {
-        services.secrets.rewrap(id).await?;
+/// What became of a tenant.
+struct Converted {
+    /// How many endpoints were converted.
+    converted: usize,
+    /// Whether any was to be converted.
+    has_found: bool,
+    /// Whether all have been tried.
+    is_complete: bool,
+}
+
+/// Converts up to `most` endpoints of a tenant, and its data key. What cannot be read holds up nothing else.
+async fn convert_tenant(services: &Services, id: TenantId, most: usize, until: Moment) -> Result<Converted, AwsError> {
+    if !services.secrets.are_dedicated()
+        && let Err(error) = services.secrets.rewrap(id).await
+    {
+        if error.retryable {
+            return Err(error);
+        }
+        tracing::error!(%error, tenant_id = %id, "a tenant's data key could not be wrapped anew; the next pass tries again");
     }
     let mut wrong: Vec<Endpoint> = Vec::new();
     for mode in [Mode::Live, Mode::Test] {
         let (endpoints, _) = services.store.readable_endpoints(Scope { tenant_id: id, mode }).await?;
         wrong.extend(endpoints.into_iter().filter(|endpoint| !services.secrets.is_kept_as_configured(endpoint)));
     }
-    let found = wrong.len();
-    let results: Vec<bool> = futures::stream::iter(wrong.into_iter().take(most))
-        .map(|endpoint| convert_one(services, endpoint))
-        .buffer_unordered(IN_FLIGHT_MAX)
-        .collect()
-        .await;
-    Ok((results.into_iter().filter(|converted| *converted).count(), found <= most))
+    let has_found = !wrong.is_empty();
+    let mut converting =
+        futures::stream::iter(wrong).map(|endpoint| convert_one(services, endpoint)).buffer_unordered(IN_FLIGHT_MAX);
+    let mut converted = 0;
+    while let Some(is_converted) = converting.next().await {
+        converted += usize::from(is_converted);
+        if converted >= most || services.clock.moment() >= until {
+            return Ok(Converted { converted, has_found, is_complete: false });
+        }
+    }
+    Ok(Converted { converted, has_found, is_complete: true })
 }
 
-/// Converts one endpoint; whether that was to be done. One that cannot be converted keeps the others waiting for nothing.
+/// Converts one endpoint; whether that could be done.
 async fn convert_one(services: &Services, endpoint: Endpoint) -> bool {
-    if let Err(error) = endpoints::convert(services, endpoint.scope, endpoint.id).await {
-        tracing::error!(%error, endpoint_id = %endpoint.id, "an endpoint's secrets could not be converted; the next pass tries again");
+    let converted = endpoints::convert(services, endpoint.scope, endpoint.id).await;
+    if let Err(error) = &converted {
+        tracing::error!(%error, endpoint_id = %endpoint.id, "an endpoint's secrets could not be converted; a later pass tries again");
     }
-    true
+    converted.is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pass(goal: &str, begins_at: i64, has_changed: bool, is_done: bool) -> Conversion {
+    fn pass(goal: &str, begins_at: i64, has_found: bool, is_done: bool) -> Conversion {
         let begins_at = Timestamp::from_second(begins_at).unwrap();
-        Conversion { goal: goal.to_owned(), after: None, has_changed, begins_at, is_done }
+        Conversion { goal: goal.to_owned(), after: None, has_found, begins_at, is_done }
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct Conversion {
     pub goal: String,
     /// The last tenant that this pass is done with; `None` at its beginning.
     pub after: Option<TenantId>,
-    /// Whether this pass has found anything to be converted.
-    pub has_changed: bool,
+    /// Whether this pass has found anything that was to be converted.
+    pub has_found: bool,
     /// When this pass begins, or began.
     #[serde(with = "millisecond::required")]
     pub begins_at: Timestamp,

@@ -1,11 +1,14 @@
 //! An event with its payload, compressed where that is large.
 
+use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
+use zstd::bulk::Compressor;
 
 use crate::aws_error::AwsError;
 use crate::domain::event::Event;
@@ -57,8 +60,7 @@ impl EventItem {
         let (data, data_zstd) = if text.len() <= DATA_PLAIN_BYTES_MAX {
             (Some(text.to_owned()), None)
         } else {
-            let packed = zstd::bulk::compress(text.as_bytes(), COMPRESSION_LEVEL)
-                .map_err(|error| AwsError::unreadable("zstd", error))?;
+            let packed = pack(text.as_bytes()).map_err(|error| AwsError::unreadable("zstd", error))?;
             (None, Some(ByteBuf::from(packed)))
         };
         Ok(Self {
@@ -102,6 +104,21 @@ impl EventItem {
             expires_at: self.expires_at,
         })
     }
+}
+
+thread_local! {
+    /// Kept from event to event: making one takes longer than compressing a small event.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            None => kept.insert(Compressor::new(COMPRESSION_LEVEL)?),
+        };
+        compressor.compress(bytes)
+    })
 }
 
 /// How long an event is kept.
