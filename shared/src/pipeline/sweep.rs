@@ -97,16 +97,18 @@ async fn run(services: &Services, leases: Leases) -> Swept {
         }
     }
     services.metrics.backlog_lateness(total.latest_seconds);
-    tracing::info!(
-        woken = total.woken,
-        ended = total.ended,
-        secrets_removed = total.secrets_removed,
-        secrets_converted = total.secrets_converted,
-        failed = total.failed,
-        latest_seconds = total.latest_seconds,
-        "swept"
-    );
+    log(total);
     total
+}
+
+/// A run that found nothing to do is no line for those who do not ask for it: there is one every minute.
+fn log(total: Swept) {
+    let Swept { woken, ended, secrets_removed, secrets_converted, failed, latest_seconds } = total;
+    if total == Swept::default() {
+        tracing::debug!("nothing was due");
+    } else {
+        tracing::info!(woken, ended, secrets_removed, secrets_converted, failed, latest_seconds, "swept");
+    }
 }
 
 /// The flows of one of the index's partitions, page by page.
