@@ -83,3 +83,21 @@ async fn attempt_that_failed_is_one_line_at_info() {
     let named = [": attempt ", "INFO", "http_error", &event];
     assert!(named.iter().all(|text| attempts[0].contains(text)), "{attempts:?}");
 }
+
+#[tokio::test]
+async fn backlog_that_is_checked_over_ten_minutes_late_is_a_line_of_level_error_until_it_is() {
+    let world = World::start().await;
+    world.endpoint("/a", json!({ "retry": { "schedule_seconds": [5] } })).await;
+    world.receiver.reply("/a", [Reply::Status(500)]);
+    world.send("a", json!({})).await;
+    world.poll_once().await;
+    let (lines, _guard) = Lines::from(Level::INFO);
+    let late = |lines: &Lines| lines.take().iter().any(|line| line.contains("ERROR") && line.contains("checked late"));
+    // Nobody takes the wake from its queue.
+    world.advance_seconds(590);
+    world.sweep().await;
+    assert!(!late(&lines));
+    world.advance_seconds(600);
+    world.sweep().await;
+    assert!(late(&lines));
+}
