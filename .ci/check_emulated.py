@@ -38,6 +38,7 @@ LEFT_OUT = {
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 PARAMETERS = [
     {},
+    {"Alarms": "All", "MetricsEnabled": "false"},
     {"DeliveryEnabled": "false", "Tracing": "Active", "DeletionProtection": "true"},
     {"KmsKeyArn": KEY, "EventSenderAccounts": "111122223333,444455556666", "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/bound"},
     {"VpcSubnetIds": "subnet-0a,subnet-0b", "VpcSecurityGroupIds": "sg-0a", "ApiProvisionedConcurrency": "2"},

@@ -26,6 +26,8 @@ from samtranslator.translator.transform import transform  # noqa: E402
 LANES = {"DeliverEventsFunction": "EventsQueue", "DeliverRetriesFunction": "RetriesQueue"}
 FUNCTIONS = {"ApiFunction": "ApiRole", **{name: name.replace("Function", "Role") for name in LANES}, "SweepFunction": "SweepRole"}
 ROLES = {*FUNCTIONS.values(), "ScheduleRole", "DeploymentRole"}
+# The alarms that see everything between them, and what they cost is what an idle stack pays.
+ALWAYS_WATCHED = ("DeadLettersAlarm", "EventsAgeAlarm", "SweeperSilentAlarm", "TroubleAlarm", "FailingShareAlarm")
 # The least of the regions' quotas for bursts of requests (Amazon API Gateway endpoints and quotas).
 BURST_MAX = 1_250
 # What stops the functions at their start, and must be refused before.
@@ -104,8 +106,10 @@ def wrongs(source, samconfig):
         hold(f"{name} runs on Amazon Linux 2023", function["Runtime"] == "provided.al2023")
         hold(f"{name} is called by an alias", name in aliases)
         hold(f"{name} has room for a stamp in its description", "parameters unstamped" in function["Description"])
-        stops = [alarm["Name"]["Ref"] for alarm in groups.get(f"{name}DeploymentGroup", {}).get("AlarmConfiguration", {}).get("Alarms", [])]
-        hold(f"{name} is taken back when its errors raise the alarm", stops == [name.replace("Function", "ErrorsAlarm")])
+        stops = groups.get(f"{name}DeploymentGroup", {}).get("AlarmConfiguration")
+        own, always = {"Ref": name.replace("Function", "ErrorsAlarm")}, {"Ref": "TroubleAlarm"}
+        asked = {"Enabled": True, "Alarms": [{"Name": {"Fn::If": ["HasAllAlarms", own, always]}}]}
+        hold(f"{name} is taken back when its errors raise the alarm", stops == {"Fn::If": ["IsAtOnce", {}, asked]})
         versions = [one for one in made if one.startswith(f"{name}Version")]
         hold(f"{name} is published when a property changes", len(versions) == 1 and source["Resources"][name]["Properties"].get("AutoPublishAliasAllProperties"))
     sources = {one["FunctionName"]["Ref"]: one for one in of("AWS::Lambda::EventSourceMapping").values()}
@@ -134,9 +138,17 @@ def wrongs(source, samconfig):
     throttles = [metric["MetricStat"]["Metric"] for metric in alarms["TableThrottlesAlarm"]["Metrics"] if "MetricStat" in metric]
     seen = {(metric["MetricName"], len(metric["Dimensions"])) for metric in throttles}
     hold("the alarm on throttles sees table and index", seen == {(name, count) for name in ("ReadThrottleEvents", "WriteThrottleEvents") for count in (1, 2)})
-    for name in ("EventsAgeAlarm", "RetriesAgeAlarm"):
+    for name in ("EventsStuckAlarm", "RetriesAgeAlarm"):
         watched = {metric["MetricStat"]["Metric"]["MetricName"] for metric in alarms[name]["Metrics"] if "MetricStat" in metric}
         hold(f"{name} sees messages that come back again and again", {"ApproximateNumberOfMessagesNotVisible", "NumberOfMessagesDeleted"} <= watched)
+    for name in ALWAYS_WATCHED:
+        hold(f"{name} is there however many alarms are asked for", name in alarms and made[name].get("Condition") != "HasAllAlarms")
+        hold(f"{name} looks at one metric, and costs as much as one", "MetricName" in alarms.get(name, {}))
+    troubled = {one["LogGroupName"]["Ref"] for one in of("AWS::Logs::MetricFilter").values()}
+    hold("trouble is counted in every log", troubled == set(of("AWS::Logs::LogGroup")))
+    for name, one in of("AWS::Logs::MetricFilter").items():
+        hold(f"{name} counts nothing where there is nothing", "DefaultValue" not in one["MetricTransformations"][0])
+    hold("Lambda reports what crashed and timed out at every level", "ERROR" not in source["Parameters"]["SystemLogLevel"]["AllowedValues"])
     for name, dashboard in of("AWS::CloudWatch::Dashboard").items():
         hold(f"{name} has a name of its own in every region", "AWS::Region" in str(dashboard.get("DashboardName")))
     hold("the API has one stage, $default", [one["StageName"] for one in of("AWS::ApiGatewayV2::Stage").values()] == ["$default"])

@@ -80,8 +80,16 @@ class Mistakes(unittest.TestCase):
         self.assert_found("for fewer days", Resources__EventsQueue__Properties__MessageRetentionPeriod=1_209_600)
 
     def test_age_that_falls_silent(self):
-        metrics = SOURCE["Resources"]["EventsAgeAlarm"]["Properties"]["Metrics"][:2]
-        self.assert_found("come back again", Resources__EventsAgeAlarm__Properties__Metrics=metrics)
+        metrics = SOURCE["Resources"]["EventsStuckAlarm"]["Properties"]["Metrics"][:2]
+        self.assert_found("come back again", Resources__EventsStuckAlarm__Properties__Metrics=metrics)
+
+    def test_alarm_that_is_missed_where_few_are_asked_for(self):
+        self.assert_found("however many alarms", Resources__TroubleAlarm__Condition="HasAllAlarms")
+
+    def test_log_whose_trouble_nobody_counts(self):
+        self.assert_found("in every log", Resources__SweepTrouble__Properties__LogGroupName={"Ref": "ApiLogs"})
+        counted = {**SOURCE["Resources"]["SweepTrouble"]["Properties"]["MetricTransformations"][0], "DefaultValue": 0}
+        self.assert_found("counts nothing", Resources__SweepTrouble__Properties__MetricTransformations=[counted])
 
     def test_key_that_is_charged_though_nobody_asked_for_it(self):
         self.assert_found("nobody asked for", Resources__Table__Properties__SSESpecification={"Fn::If": ["HasKmsKey", {}, {"SSEEnabled": True}]})

@@ -1,8 +1,9 @@
 //! Metrics: what a batch did, as a line of CloudWatch's embedded metric format on standard output. CloudWatch makes metrics of such lines as it
 //! takes in the log, so they cost no call.
 //!
-//! CloudWatch charges by the combination of name and dimensions. So there are few names, one namespace per stack and no dimensions: never an id,
-//! not even a function's name. What is behind a number is in the log line of each attempt.
+//! CloudWatch charges by the combination of name and dimensions, for the hours in which it gets data. So there are few names, each of them on the
+//! dashboard, one namespace per stack and no dimensions: never an id, not even a function's name. What did nothing writes nothing. What is behind a
+//! number is in the log line of each attempt.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -16,34 +17,25 @@ use crate::cache::lock;
 const VALUES_PER_LINE_MAX: usize = 100;
 
 /// Every metric there is.
-pub const NAMES: [&str; 8] = [
-    Counter::EventsAccepted.name(),
-    Counter::AttemptsSucceeded.name(),
-    Counter::AttemptsFailed.name(),
+pub const NAMES: [&str; 5] = [
     Counter::DeliveriesFailed.name(),
     Counter::EndpointsDisabled.name(),
+    ATTEMPTS_FAILED,
     ATTEMPT_DURATION,
     ACCEPT_TO_FIRST_ATTEMPT,
-    BACKLOG_LATENESS,
 ];
 
+/// One value for each attempt: 0 where the receiver answered with 2xx, 1 where it did not. So one metric has the attempts (`SampleCount`), those that failed
+/// (`Sum`) and their share (`Average`), and its median says whether most failed.
+const ATTEMPTS_FAILED: &str = "AttemptsFailed";
 /// How long attempts took, in milliseconds.
 const ATTEMPT_DURATION: &str = "AttemptDuration";
 /// How long events waited from their acceptance until their first request began, in milliseconds.
 const ACCEPT_TO_FIRST_ATTEMPT: &str = "AcceptToFirstAttempt";
 
-/// By how many seconds the check of a backlog was late that was the latest, once for every run of the sweeper that found one.
-const BACKLOG_LATENESS: &str = "BacklogLateness";
-
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// Events that went on record, each once, through whichever door they came.
-    EventsAccepted,
-    /// Requests that receivers answered with 2xx.
-    AttemptsSucceeded,
-    /// Requests that ended in any other way.
-    AttemptsFailed,
     /// Deliveries that failed for good.
     DeliveriesFailed,
     /// Endpoints that Outhook has disabled.
@@ -51,19 +43,10 @@ pub enum Counter {
 }
 
 impl Counter {
-    const ALL: [Self; 5] = [
-        Self::EventsAccepted,
-        Self::AttemptsSucceeded,
-        Self::AttemptsFailed,
-        Self::DeliveriesFailed,
-        Self::EndpointsDisabled,
-    ];
+    const ALL: [Self; 2] = [Self::DeliveriesFailed, Self::EndpointsDisabled];
 
     const fn name(self) -> &'static str {
         match self {
-            Self::EventsAccepted => "EventsAccepted",
-            Self::AttemptsSucceeded => "AttemptsSucceeded",
-            Self::AttemptsFailed => "AttemptsFailed",
             Self::DeliveriesFailed => "DeliveriesFailed",
             Self::EndpointsDisabled => "EndpointsDisabled",
         }
@@ -83,9 +66,9 @@ struct Measured {
 #[derive(Debug, Default)]
 struct Tally {
     counts: [usize; Counter::ALL.len()],
+    failures: Vec<u8>,
     durations_ms: Vec<u64>,
     waits_ms: Vec<u64>,
-    lateness_seconds: Option<i64>,
 }
 
 impl Metrics {
@@ -102,21 +85,11 @@ impl Metrics {
 
     /// Counts an attempt; `waited_ms` is for the first of a new event, from its acceptance to the beginning of the request.
     pub fn attempt(&self, succeeded: bool, duration_ms: u32, waited_ms: Option<u64>) {
-        let counter = if succeeded { Counter::AttemptsSucceeded } else { Counter::AttemptsFailed };
         self.change(|tally| {
-            tally.counts[counter as usize] += 1;
+            tally.failures.push(u8::from(!succeeded));
             tally.durations_ms.push(u64::from(duration_ms));
             tally.waits_ms.extend(waited_ms);
         });
-    }
-
-    /// Measures by how many seconds the check of a backlog is late that is the latest; where none is, nothing.
-    pub fn backlog_lateness(&self, seconds: i64) {
-        if seconds > 0 {
-            self.change(|tally| {
-                tally.lateness_seconds = Some(tally.lateness_seconds.map_or(seconds, |most| most.max(seconds)));
-            });
-        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Tally)) {
@@ -146,12 +119,13 @@ impl Metrics {
 fn lines(namespace: &str, tally: &Tally, now: Timestamp) -> Vec<Value> {
     let counts = Counter::ALL.into_iter().zip(tally.counts).filter(|(_, count)| *count > 0);
     let mut counts: Vec<_> = counts.map(|(counter, count)| (counter.name(), "Count", json!(count))).collect();
-    counts.extend(tally.lateness_seconds.map(|seconds| (BACKLOG_LATENESS, "Seconds", json!(seconds))));
+    let mut failures = tally.failures.chunks(VALUES_PER_LINE_MAX);
     let mut durations = tally.durations_ms.chunks(VALUES_PER_LINE_MAX);
     let mut waits = tally.waits_ms.chunks(VALUES_PER_LINE_MAX);
     let mut lines = Vec::new();
     loop {
         let mut metrics = std::mem::take(&mut counts);
+        metrics.extend(failures.next().map(|values| (ATTEMPTS_FAILED, "Count", json!(values))));
         metrics.extend(durations.next().map(|values| (ATTEMPT_DURATION, "Milliseconds", json!(values))));
         metrics.extend(waits.next().map(|values| (ACCEPT_TO_FIRST_ATTEMPT, "Milliseconds", json!(values))));
         if metrics.is_empty() {
@@ -183,7 +157,7 @@ mod tests {
     #[test]
     fn batch_is_one_line_of_the_embedded_metric_format_and_is_written_once() {
         let metrics = metrics();
-        metrics.clone().count(Counter::EventsAccepted, 2);
+        metrics.clone().count(Counter::EndpointsDisabled, 2);
         metrics.attempt(true, 12, Some(40));
         metrics.attempt(false, 900, None);
         let definition = |name: &str, unit: &str| json!({ "Name": name, "Unit": unit });
@@ -194,17 +168,15 @@ mod tests {
                     "Namespace": "Outhook/x",
                     "Dimensions": [[]],
                     "Metrics": [
-                        definition("EventsAccepted", "Count"),
-                        definition("AttemptsSucceeded", "Count"),
+                        definition("EndpointsDisabled", "Count"),
                         definition("AttemptsFailed", "Count"),
                         definition("AttemptDuration", "Milliseconds"),
                         definition("AcceptToFirstAttempt", "Milliseconds"),
                     ],
                 }],
             },
-            "EventsAccepted": 2,
-            "AttemptsSucceeded": 1,
-            "AttemptsFailed": 1,
+            "EndpointsDisabled": 2,
+            "AttemptsFailed": [0, 1],
             "AttemptDuration": [12, 900],
             "AcceptToFirstAttempt": [40],
         });
@@ -215,19 +187,21 @@ mod tests {
     #[test]
     fn more_values_than_a_line_takes_are_spread_over_lines_and_counts_stand_in_the_first() {
         let metrics = metrics();
+        metrics.count(Counter::DeliveriesFailed, 250);
         for n in 0..250 {
-            metrics.attempt(true, n, None);
+            metrics.attempt(false, n, None);
         }
         let lines = metrics.take(NOW);
-        let lengths: Vec<_> = lines.iter().map(|line| line["AttemptDuration"].as_array().unwrap().len()).collect();
-        assert_eq!(lengths, [100, 100, 50]);
-        assert_eq!((&lines[0]["AttemptsSucceeded"], &lines[1]["AttemptsSucceeded"]), (&json!(250), &json!(null)));
+        let lengths = |name: &str| lines.iter().map(|line| line[name].as_array().unwrap().len()).collect::<Vec<_>>();
+        assert_eq!(lengths("AttemptDuration"), [100, 100, 50]);
+        assert_eq!(lengths("AttemptsFailed"), [100, 100, 50]);
+        assert_eq!((&lines[0]["DeliveriesFailed"], &lines[1]["DeliveriesFailed"]), (&json!(250), &json!(null)));
     }
 
     #[test]
     fn switched_off_nothing_is_counted() {
         let metrics = Metrics::new(None);
-        metrics.count(Counter::EventsAccepted, 1);
+        metrics.count(Counter::EndpointsDisabled, 1);
         assert_eq!(metrics.take(NOW), [json!(null); 0]);
     }
 

@@ -12,10 +12,6 @@ async fn main() -> Result<(), Error> {
     log_for_lambda(&LambdaLogging::from_env());
     let config = Config::from_env()?;
     let services = Services::new(config, Clock::System, &aws::from_env().await?)?;
-    let handle = |event: LambdaEvent<_>| async {
-        let report = sweep::handle(&services, event.payload).await;
-        services.metrics.emit(services.clock.now());
-        Ok::<_, Error>(report)
-    };
+    let handle = |event: LambdaEvent<_>| async { Ok::<_, Error>(sweep::handle(&services, event.payload).await) };
     lambda_runtime::run(service_fn(handle)).await
 }

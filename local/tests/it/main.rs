@@ -27,6 +27,7 @@ mod keys;
 mod kills;
 mod lanes;
 mod limits;
+mod lines;
 mod logs;
 mod main_job;
 mod metrics;

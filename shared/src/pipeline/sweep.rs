@@ -32,6 +32,9 @@ const CLEANUP_PAGES_MAX: usize = 20;
 /// How long after a failure something is cleaned up again, in seconds.
 const CLEANUP_AGAIN_SECONDS: i64 = 60;
 
+/// By how many seconds the check of a backlog may be late before somebody should know: a few minutes are as they should be after a crash.
+const LATE_SECONDS_MAX: i64 = 600;
+
 /// How long the note of a secret that has been removed stays, in seconds: longer than a run that still removes it can last (`template.yaml`).
 const REMOVALS_END_SECONDS: i64 = 120;
 
@@ -96,17 +99,21 @@ async fn run(services: &Services, leases: Leases) -> Swept {
             total.failed += 1;
         }
     }
-    services.metrics.backlog_lateness(total.latest_seconds);
-    tracing::info!(
-        woken = total.woken,
-        ended = total.ended,
-        secrets_removed = total.secrets_removed,
-        secrets_converted = total.secrets_converted,
-        failed = total.failed,
-        latest_seconds = total.latest_seconds,
-        "swept"
-    );
+    log(total, leases);
     total
+}
+
+/// A run that found nothing to do is no line for those who do not ask for it: there is one every minute.
+fn log(total: Swept, leases: Leases) {
+    let Swept { woken, ended, secrets_removed, secrets_converted, failed, latest_seconds } = total;
+    if leases == Leases::Hold && latest_seconds > LATE_SECONDS_MAX {
+        tracing::error!(latest_seconds, "backlogs are checked late: wakes got lost, or the retries lane is behind");
+    }
+    if total == Swept::default() {
+        tracing::debug!("nothing was due");
+    } else {
+        tracing::info!(woken, ended, secrets_removed, secrets_converted, failed, latest_seconds, "swept");
+    }
 }
 
 /// The flows of one of the index's partitions, page by page.

@@ -56,19 +56,7 @@ pub(super) async fn make(services: &Services, request: Request<'_>) -> Result<Ma
     };
     let ended_at = services.clock.now();
     measure(services, &request, &outcome);
-    let made = &outcome.attempt;
-    tracing::info!(
-        tenant_id = %endpoint.scope.tenant_id,
-        event_id = %event.id,
-        endpoint_id = %endpoint.id,
-        attempt = request.attempt,
-        outcome = made.outcome.as_str(),
-        status_code = made.status_code,
-        duration_ms = made.duration_ms,
-        error = made.error,
-        request_id = request.request_id,
-        "attempt"
-    );
+    log(&request, &outcome);
     Ok(Made { outcome, ended_at })
 }
 
@@ -94,4 +82,27 @@ fn measure(services: &Services, request: &Request<'_>, made: &AttemptOutcome) {
     let waited = attempt.at.as_millisecond() - request.event.id.created_at().as_millisecond();
     let waited_ms = u64::try_from(waited).ok().filter(|_| request.is_new);
     services.metrics.attempt(attempt.outcome == Outcome::Succeeded, attempt.duration_ms, waited_ms);
+}
+
+/// A success is a number among the metrics, and a line only for those who follow events at DEBUG; everything else is a line.
+fn log(request: &Request<'_>, made: &AttemptOutcome) {
+    let Request { event, endpoint, .. } = request;
+    let made = &made.attempt;
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                tenant_id = %endpoint.scope.tenant_id,
+                event_id = %event.id,
+                endpoint_id = %endpoint.id,
+                attempt = request.attempt,
+                outcome = made.outcome.as_str(),
+                status_code = made.status_code,
+                duration_ms = made.duration_ms,
+                error = made.error,
+                request_id = request.request_id,
+                "attempt"
+            )
+        };
+    }
+    if made.outcome == Outcome::Succeeded { line!(debug) } else { line!(info) }
 }

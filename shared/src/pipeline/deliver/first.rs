@@ -59,11 +59,7 @@ impl EventWrite {
             EventState::Unwritten(write) => write.clone(),
         };
         let written = match batch.write(write).await {
-            Recorded::Done => {
-                batch.services.metrics.count(Counter::EventsAccepted, 1);
-                Ok(())
-            }
-            Recorded::Refused => Ok(()),
+            Recorded::Done | Recorded::Refused => Ok(()),
             Recorded::Failed(error) => Err(error),
         };
         *state = EventState::Written(written.clone());

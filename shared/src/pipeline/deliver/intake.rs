@@ -182,7 +182,8 @@ pub(super) async fn dead_letter_poison(services: &Services, poison: &Poison) -> 
 async fn dead_letter(services: &Services, message_id: &str, body: &str, reason: &str) -> bool {
     match services.queues.send_dead_letter(body, reason).await {
         Ok(()) => {
-            tracing::error!(message_id, reason, "message cannot be understood; it is in the dead-letter queue");
+            // What is in that queue has an alarm of its own; the sender is wrong, and not what was deployed here.
+            tracing::warn!(message_id, reason, "message cannot be understood; it is in the dead-letter queue");
             true
         }
         Err(error) => {
