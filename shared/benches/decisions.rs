@@ -1,7 +1,5 @@
 //! Micro-benchmarks of what is decided and written for every delivery: `cargo bench -p shared`.
 
-#![expect(missing_docs, reason = "a program")]
-
 use std::hint::black_box;
 
 use divan::{Bencher, counter::BytesCount};
