@@ -126,7 +126,7 @@ const EDGES: &[(&str, &[Edges])] = &[
         &[
             ("deployment", &["lambda"]),
             ("neighbours", &["deployment", "lambda", "machine", "report", "sink"]),
-            ("throughput", &["deployment", "report", "sink"]),
+            ("throughput", &["deployment", "lambda", "report", "sink"]),
         ],
     ),
 ];
