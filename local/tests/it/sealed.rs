@@ -262,6 +262,41 @@ async fn wrapping_key_is_rotated_while_deliveries_go_on() {
 }
 
 #[tokio::test]
+async fn instance_that_has_just_read_the_ring_meets_a_key_that_is_newer_still() {
+    let mut world = sealed_world().await;
+    world.endpoint("/a", json!({})).await;
+    world.advance_seconds(61);
+    world.restart_functions().await;
+    arrives(&world, "/a").await;
+    let mut rotated = ring(&world).await;
+    rotated["keys"]["second"] = json!(STANDARD.encode([7; 32]));
+    rotated["current"] = json!("second");
+    put_ring(&world, &rotated).await;
+    let tenant = world.other_tenant().await;
+    world.endpoint_of(&tenant, "/new", json!({})).await;
+    tenant.post("/v1/events", json!({ "type": "a", "data": {} })).await.expect(202);
+    world.settle().await;
+    assert_eq!(world.receiver.got("/new").len(), 1);
+}
+
+#[tokio::test]
+async fn warm_instance_seals_under_the_data_key_that_the_table_holds() {
+    let mut world = sealed_world().await;
+    let endpoint = world.endpoint("/a", json!({})).await;
+    arrives(&world, "/a").await;
+    // As in a table that was restored to a time before the tenant had one.
+    let key = keys::data_key(world.demo.tenant_id);
+    let text = |text: &String| AttributeValue::S(text.clone());
+    let delete = world.tables.delete_item().table_name(&world.services.config.table_name);
+    delete.key("PK", text(&key.pk)).key("SK", text(&key.sk)).send().await.unwrap();
+    let rotate = format!("/v1/endpoints/{endpoint}/secret/rotate");
+    let rotated = world.api.post(&rotate, json!({ "overlap_seconds": 0 })).await.expect(200);
+    world.receiver.trust("/a", rotated["secret"].as_str().unwrap());
+    world.restart_functions().await;
+    arrives(&world, "/a").await;
+}
+
+#[tokio::test]
 async fn deleting_a_tenant_shreds_its_secrets() {
     let world = sealed_world().await;
     let endpoint = world.endpoint("/a", json!({})).await;

@@ -12,18 +12,22 @@ use crate::domain::endpoint::Endpoint;
 use crate::domain::id::TenantId;
 use crate::domain::tenant::{Mode, Scope};
 use crate::domain::time::plus_seconds;
-use crate::pipeline::endpoints;
+use crate::pipeline::endpoints::{self, Changed};
 use crate::services::Services;
+use crate::store::cleanups::Cleanup;
 use crate::store::data_keys::Conversion;
 
 /// How long after one pass the next begins, in seconds: longer than instances of two versions run beside each other.
 const PASS_AGAIN_SECONDS: i64 = 900;
 /// How many tenants are read at once.
 const TENANTS_AT_ONCE: usize = 20;
-/// How many endpoints one run converts at the most.
-const CONVERSIONS_MAX: usize = 200;
+/// How many endpoints one run tries to convert at the most.
+const TRIES_MAX: usize = 200;
 /// How many of them side by side.
 const IN_FLIGHT_MAX: usize = 8;
+
+/// How long the note of a secret that has been removed stays, in seconds: longer than a run that still removes it can last (`template.yaml`).
+const REMOVALS_END_SECONDS: i64 = 120;
 
 /// Goes on converting until `until`; how many endpoints were converted. Repeating is safe, also at the same time.
 ///
@@ -36,31 +40,50 @@ pub async fn convert(services: &Services, until: Moment) -> Result<usize, AwsErr
         // Never was anything sealed here.
         return Ok(0);
     }
+    if noted.as_ref().is_some_and(|pass| pass.is_done) && !is_looked_into(now) {
+        return Ok(0);
+    }
     let goal = services.secrets.goal().await?;
     let Some(mut pass) = next_pass(noted, goal, now) else { return Ok(0) };
-    let mut converted = 0;
+    let gone_on = go_on(services, &mut pass, until).await;
+    // Also where it was cut off: it goes on behind what is done.
+    services.store.note_conversion(&if matches!(gone_on, Ok((_, true))) { ended(pass, now) } else { pass }).await?;
+    gone_on.map(|(converted, _)| converted)
+}
+
+/// Goes on with a pass: how many endpoints were converted, and whether it has come to its end.
+async fn go_on(services: &Services, pass: &mut Conversion, until: Moment) -> Result<(usize, bool), AwsError> {
+    let (mut converted, mut tried) = (0, 0);
     loop {
         let page = services.store.list_tenants(pass.after, TENANTS_AT_ONCE).await?;
         for tenant in &page.entries {
-            let left = CONVERSIONS_MAX - converted;
-            let Converted { converted: of_tenant, has_found, is_complete } =
-                convert_tenant(services, tenant.id, left, until).await?;
-            converted += of_tenant;
-            pass.has_found |= has_found;
-            if is_complete {
+            let of_tenant = match convert_tenant(services, tenant.id, TRIES_MAX - tried, until).await {
+                Err(error) if !error.retryable => {
+                    tracing::error!(%error, tenant_id = %tenant.id, "a tenant's secrets could not be converted; a later pass tries again");
+                    Converted { converted: 0, tried: 0, has_found: true, is_complete: true }
+                }
+                of_tenant => of_tenant?,
+            };
+            converted += of_tenant.converted;
+            tried += of_tenant.tried;
+            pass.has_found |= of_tenant.has_found;
+            if of_tenant.is_complete {
                 pass.after = Some(tenant.id);
             }
-            if !is_complete || services.clock.moment() >= until {
-                services.store.note_conversion(&pass).await?;
-                return Ok(converted);
+            if !of_tenant.is_complete || services.clock.moment() >= until {
+                return Ok((converted, false));
             }
         }
-        pass.after = page.next.or(pass.after);
         if page.next.is_none() {
-            services.store.note_conversion(&ended(pass, now)).await?;
-            return Ok(converted);
+            return Ok((converted, true));
         }
+        pass.after = page.next;
     }
+}
+
+/// Whether a run at this time looks whether what is done is still what is wanted: every quarter of an hour. Pure.
+fn is_looked_into(now: Timestamp) -> bool {
+    (now.as_second() / 60) % 15 == 0
 }
 
 /// The pass that is to go on now; `None` if there is nothing to do. Pure.
@@ -81,47 +104,77 @@ fn ended(pass: Conversion, now: Timestamp) -> Conversion {
 struct Converted {
     /// How many endpoints were converted.
     converted: usize,
+    /// How many were tried.
+    tried: usize,
     /// Whether any was to be converted.
     has_found: bool,
     /// Whether all have been tried.
     is_complete: bool,
 }
 
-/// Converts up to `most` endpoints of a tenant, and its data key. What cannot be read holds up nothing else.
+/// Tries up to `most` endpoints of a tenant, and its data key. What cannot be read holds up nothing else.
 async fn convert_tenant(services: &Services, id: TenantId, most: usize, until: Moment) -> Result<Converted, AwsError> {
-    if !services.secrets.are_dedicated()
-        && let Err(error) = services.secrets.rewrap(id).await
-    {
-        if error.retryable {
-            return Err(error);
+    let mut has_found = false;
+    if !services.secrets.are_dedicated() {
+        match services.secrets.rewrap(id).await {
+            Ok(is_rewrapped) => has_found |= is_rewrapped,
+            Err(error) if error.retryable => return Err(error),
+            Err(error) => {
+                has_found = true;
+                tracing::error!(%error, tenant_id = %id, "a tenant's data key could not be wrapped anew; a later pass tries again");
+            }
         }
-        tracing::error!(%error, tenant_id = %id, "a tenant's data key could not be wrapped anew; the next pass tries again");
     }
     let mut wrong: Vec<Endpoint> = Vec::new();
     for mode in [Mode::Live, Mode::Test] {
         let (endpoints, _) = services.store.readable_endpoints(Scope { tenant_id: id, mode }).await?;
         wrong.extend(endpoints.into_iter().filter(|endpoint| !services.secrets.is_kept_as_configured(endpoint)));
     }
-    let has_found = !wrong.is_empty();
-    let mut converting =
-        futures::stream::iter(wrong).map(|endpoint| convert_one(services, endpoint)).buffer_unordered(IN_FLIGHT_MAX);
-    let mut converted = 0;
+    has_found |= !wrong.is_empty();
+    let is_complete = wrong.len() <= most;
+    // What has begun is carried to its end.
+    let mut converting = futures::stream::iter(wrong.into_iter().take(most))
+        .map(|endpoint| convert_one(services, endpoint, until))
+        .buffer_unordered(IN_FLIGHT_MAX);
+    let (mut converted, mut tried, mut is_in_time) = (0, 0, true);
     while let Some(is_converted) = converting.next().await {
-        converted += usize::from(is_converted);
-        if converted >= most || services.clock.moment() >= until {
-            return Ok(Converted { converted, has_found, is_complete: false });
-        }
+        converted += usize::from(is_converted == Some(true));
+        tried += usize::from(is_converted.is_some());
+        is_in_time &= is_converted.is_some();
     }
-    Ok(Converted { converted, has_found, is_complete: true })
+    Ok(Converted { converted, tried, has_found, is_complete: is_complete && is_in_time })
 }
 
-/// Converts one endpoint; whether that could be done.
-async fn convert_one(services: &Services, endpoint: Endpoint) -> bool {
+/// Converts one endpoint; whether that could be done, and `None` where there is no time for it.
+async fn convert_one(services: &Services, endpoint: Endpoint, until: Moment) -> Option<bool> {
+    if services.clock.moment() >= until {
+        return None;
+    }
     let converted = endpoints::convert(services, endpoint.scope, endpoint.id).await;
     if let Err(error) = &converted {
         tracing::error!(%error, endpoint_id = %endpoint.id, "an endpoint's secrets could not be converted; a later pass tries again");
     }
-    converted.is_ok()
+    Some(matches!(converted, Ok(Changed::Updated(_))))
+}
+
+/// Removes a secret that an endpoint has left, and its note a while later; whether a secret was removed.
+///
+/// # Errors
+/// When AWS does not answer; the note stays.
+pub(super) async fn remove_left_secret(
+    services: &Services,
+    cleanup: Cleanup,
+    now: Timestamp,
+) -> Result<bool, AwsError> {
+    match cleanup {
+        Cleanup::LeftSecret { endpoint_id, scope, is_removed: false } => {
+            services.secrets.remove(scope, endpoint_id).await?;
+            let removed = Cleanup::LeftSecret { endpoint_id, scope, is_removed: true };
+            services.store.schedule_cleanup(removed, plus_seconds(now, REMOVALS_END_SECONDS)).await?;
+            Ok(true)
+        }
+        _ => services.store.forget_due_cleanup(cleanup, now).await.map(|()| false),
+    }
 }
 
 #[cfg(test)]

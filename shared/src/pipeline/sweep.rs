@@ -35,9 +35,6 @@ const CLEANUP_AGAIN_SECONDS: i64 = 60;
 /// By how many seconds the check of a backlog may be late before somebody should know: a few minutes are as they should be after a crash.
 const LATE_SECONDS_MAX: i64 = 600;
 
-/// How long the note of a secret that has been removed stays, in seconds: longer than a run that still removes it can last (`template.yaml`).
-const REMOVALS_END_SECONDS: i64 = 120;
-
 /// What one run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -337,20 +334,19 @@ async fn clean_up(services: &Services, cleanup: Cleanup, now: Timestamp, swept: 
 async fn try_clean_up(services: &Services, cleanup: Cleanup, now: Timestamp) -> Result<bool, AwsError> {
     match cleanup {
         Cleanup::Secret { endpoint_id, scope } => {
-            if services.store.endpoint(scope, endpoint_id).await?.is_none() {
+            let Some(endpoint) = services.store.endpoint(scope, endpoint_id).await? else {
                 remove_secret(services, scope, endpoint_id).await?;
                 return Ok(true);
+            };
+            if endpoint.signing.sealed.is_some() {
+                // It goes as one that an endpoint has left.
+                let left = Cleanup::LeftSecret { endpoint_id, scope, is_removed: false };
+                services.store.schedule_cleanup(left, now).await?;
             }
             services.store.forget_cleanup(cleanup).await?;
             Ok(false)
         }
-        Cleanup::LeftSecret { is_removed: true, .. } => services.store.forget_cleanup(cleanup).await.map(|()| false),
-        Cleanup::LeftSecret { endpoint_id, scope, is_removed: false } => {
-            services.secrets.remove(scope, endpoint_id).await?;
-            let removed = Cleanup::LeftSecret { endpoint_id, scope, is_removed: true };
-            services.store.schedule_cleanup(removed, plus_seconds(now, REMOVALS_END_SECONDS)).await?;
-            Ok(true)
-        }
+        Cleanup::LeftSecret { .. } => conversion::remove_left_secret(services, cleanup, now).await,
         Cleanup::PreviousKey { endpoint_id, scope } => {
             expire_previous(services, scope, endpoint_id).await?;
             let Some(endpoint) = services.store.endpoint(scope, endpoint_id).await? else {

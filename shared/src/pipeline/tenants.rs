@@ -35,6 +35,8 @@ pub async fn delete(services: &Services, id: TenantId, now: Timestamp) -> Result
 pub async fn clear_tenant(services: &Services, id: TenantId) -> Result<(), AwsError> {
     let deleted = services.store.tenant(id).await?.is_some_and(|item| item.is_deleted());
     if deleted {
+        // What is sealed opens no more from here on, whatever becomes of the rest; at the end again, for a request that was under way.
+        services.store.remove_data_key(id).await?;
         for mode in [Mode::Live, Mode::Test] {
             let scope = Scope { tenant_id: id, mode };
             for endpoint in services.store.all_endpoints(scope).await? {

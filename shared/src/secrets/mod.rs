@@ -29,6 +29,7 @@ use crate::domain::signing_secret::{Sealed, SecretDocument, SigningSecrets};
 use crate::domain::tenant::Scope;
 use crate::random;
 use crate::store::Store;
+use crate::store::data_keys::SEALED_GOAL;
 use manager::Manager;
 use root_key::RootKey;
 use wrapping::Wrapping;
@@ -242,7 +243,7 @@ impl Secrets {
     pub async fn goal(&self) -> Result<String, AwsError> {
         match self.form {
             SigningSecrets::Dedicated => Ok("dedicated".to_owned()),
-            SigningSecrets::Sealed => Ok(format!("sealed/{}", self.wrapping.current_key_id().await?)),
+            SigningSecrets::Sealed => Ok(format!("{SEALED_GOAL}{}", self.wrapping.current_key_id().await?)),
         }
     }
 

@@ -19,12 +19,14 @@ use crate::clock::Clock;
 use crate::domain::id::TenantId;
 use crate::random;
 use crate::store::Store;
-use crate::store::data_keys::WrappedKey;
+use crate::store::data_keys::{Conversion, SEALED_GOAL, WrappedKey};
 
 /// What the ring is called behind the stack's prefix.
 const RING_NAME: &str = "wrapping-keys";
 /// How old the ring may be when a new data key is wrapped, in seconds.
 const RING_CURRENT_SECONDS: i64 = 60;
+/// How many missing keys of the ring are remembered.
+const MISSING_CACHED_MAX: usize = 100;
 /// How often at most the ring is read again for a key that is not in it, in seconds.
 const RING_AGAIN_SECONDS: i64 = 10;
 /// How many tenants' data keys an instance keeps; over that it begins anew.
@@ -53,34 +55,50 @@ pub(super) struct Wrapping {
     prefix: String,
     kms_key_id: Option<String>,
     ring: Cache<(), Dated<Arc<Ring>>>,
-    data_keys: Cache<TenantId, Arc<SealingKey>>,
+    /// Keys that the ring was read again for, in vain.
+    missing: Cache<String, Dated<()>>,
+    /// Each with what it was wrapped as.
+    data_keys: Cache<TenantId, (WrappedKey, Arc<SealingKey>)>,
 }
 
 impl Wrapping {
     pub(super) fn new(client: Client, store: Store, clock: Clock, prefix: String, kms_key_id: Option<String>) -> Self {
-        let (ring, data_keys) = (Cache::new(1), Cache::new(DATA_KEYS_CACHED_MAX));
-        Self { client, store, clock, prefix, kms_key_id, ring, data_keys }
+        let (ring, missing, data_keys) =
+            (Cache::new(1), Cache::new(MISSING_CACHED_MAX), Cache::new(DATA_KEYS_CACHED_MAX));
+        Self { client, store, clock, prefix, kms_key_id, ring, missing, data_keys }
     }
 
     /// The data key of a tenant that has one.
     pub(super) async fn data_key(&self, tenant_id: TenantId) -> Result<Arc<SealingKey>, AwsError> {
-        if let Some(key) = self.data_keys.get(&tenant_id) {
+        if let Some((_, key)) = self.data_keys.get(&tenant_id) {
             return Ok(key);
         }
         let wrapped = self.store.data_key(tenant_id).await?;
         let wrapped = wrapped.ok_or_else(|| unreadable("the tenant has no data key"))?;
-        let bytes = self.unwrap(tenant_id, &wrapped).await?;
-        self.remember(tenant_id, &bytes)
+        self.open(tenant_id, wrapped).await
     }
 
-    /// The data key of a tenant, which gets one if it has none.
+    /// The data key of a tenant, which gets one if it has none. It is the one that the table holds now: what is remembered may be of a table that has been restored since.
     pub(super) async fn data_key_or_new(&self, tenant_id: TenantId) -> Result<Arc<SealingKey>, AwsError> {
-        if self.data_keys.get(&tenant_id).is_none() && self.store.data_key(tenant_id).await?.is_none() {
+        let mut found = self.store.data_key(tenant_id).await?;
+        if found.is_none() {
             let wrapped = self.wrap(tenant_id, &random::bytes::<KEY_BYTES>()).await?;
             // Somebody else may be quicker: theirs is the key then.
             self.store.insert_data_key(tenant_id, &wrapped).await?;
+            found = self.store.data_key(tenant_id).await?;
         }
-        self.data_key(tenant_id).await
+        let wrapped = found.ok_or_else(|| unreadable("the tenant has no data key"))?;
+        match self.data_keys.get(&tenant_id) {
+            Some((known, key)) if known == wrapped => Ok(key),
+            _ => self.open(tenant_id, wrapped).await,
+        }
+    }
+
+    async fn open(&self, tenant_id: TenantId, wrapped: WrappedKey) -> Result<Arc<SealingKey>, AwsError> {
+        let bytes = self.unwrap(tenant_id, &wrapped).await?;
+        let key = Arc::new(SealingKey::new(&bytes).ok_or_else(|| unreadable("a data key has a wrong length"))?);
+        self.data_keys.put(tenant_id, (wrapped, Arc::clone(&key)));
+        Ok(key)
     }
 
     /// Has a tenant's data key wrapped by the ring's current key; whether it was not. What it has sealed stays as it is. Repeating is safe.
@@ -118,22 +136,17 @@ impl Wrapping {
             None => self.read_ring().await?,
         };
         if ring.key(&wrapped.wrapped_by).is_none() {
-            // It was added since. Where it is in no ring, asking again and again does not help.
+            // It was added since. Where it is in no ring, asking for it again and again does not help.
             let now = self.clock.now();
-            ring = match self.ring.fresh(&(), now, RING_AGAIN_SECONDS) {
-                Some(ring) => ring,
-                None => self.read_ring().await?,
-            };
+            if self.missing.fresh(&wrapped.wrapped_by, now, RING_AGAIN_SECONDS).is_none() {
+                ring = self.read_ring().await?;
+                if ring.key(&wrapped.wrapped_by).is_none() {
+                    self.missing.put_now(wrapped.wrapped_by.clone(), (), now);
+                }
+            }
         }
         let key = ring.key(&wrapped.wrapped_by).ok_or_else(|| unreadable("the ring lacks a key"))?;
         key.open(&self.name(tenant_id), &wrapped.wrapped).ok_or_else(|| unreadable("a data key does not open"))
-    }
-
-    fn remember(&self, tenant_id: TenantId, bytes: &[u8]) -> Result<Arc<SealingKey>, AwsError> {
-        let key = SealingKey::new(bytes).ok_or_else(|| unreadable("a data key has a wrong length"))?;
-        let key = Arc::new(key);
-        self.data_keys.put(tenant_id, Arc::clone(&key));
-        Ok(key)
     }
 
     /// The ring, which is made if there is none.
@@ -144,6 +157,10 @@ impl Wrapping {
         match (self.find_ring().await, self.ring.get(&())) {
             (Ok(Some(ring)), _) => Ok(ring),
             (Ok(None), _) => {
+                let was_sealed = |conversion: Conversion| conversion.goal.starts_with(SEALED_GOAL);
+                if self.store.conversion().await?.is_some_and(was_sealed) {
+                    return Err(no_ring("the ring of wrapping keys is gone"));
+                }
                 self.make_ring().await?;
                 self.read_ring().await
             }
@@ -154,7 +171,7 @@ impl Wrapping {
     }
 
     async fn read_ring(&self) -> Result<Arc<Ring>, AwsError> {
-        self.find_ring().await?.ok_or_else(|| unreadable("there is no ring of wrapping keys"))
+        self.find_ring().await?.ok_or_else(|| no_ring("there is no ring of wrapping keys"))
     }
 
     async fn find_ring(&self) -> Result<Option<Arc<Ring>>, AwsError> {
@@ -162,10 +179,16 @@ impl Wrapping {
         let text = match answer {
             Ok(answer) => answer.secret_string.unwrap_or_default(),
             Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(None),
-            Err(error) => return Err(AwsError::from_sdk("secretsmanager:GetSecretValue", &error)),
+            // Whatever it is: what needs the ring waits until that is mended, and fails nobody's attempts.
+            Err(error) => {
+                return Err(AwsError {
+                    retryable: true,
+                    ..AwsError::from_sdk("secretsmanager:GetSecretValue", &error)
+                });
+            }
         };
         // The parser's message could quote a key.
-        let ring: Ring = serde_json::from_str(&text).map_err(|_| unreadable("not a ring of wrapping keys"))?;
+        let ring: Ring = serde_json::from_str(&text).map_err(|_| no_ring("not a ring of wrapping keys"))?;
         let ring = Arc::new(ring);
         self.ring.put_now((), Arc::clone(&ring), self.clock.now());
         Ok(Some(ring))
@@ -191,6 +214,11 @@ impl Wrapping {
     fn ring_name(&self) -> String {
         format!("{}/{RING_NAME}", self.prefix)
     }
+}
+
+/// There is no ring that can be read: all tenants wait until somebody mends that.
+fn no_ring(detail: &'static str) -> AwsError {
+    AwsError { retryable: true, ..unreadable(detail) }
 }
 
 fn unreadable(detail: &'static str) -> AwsError {

@@ -9,6 +9,9 @@ use super::{Condition, Recorded, Store, Stored, Write, key_item, keys, text, to_
 use crate::aws_error::AwsError;
 use crate::domain::id::{EndpointId, TenantId};
 
+/// What a goal begins with by which secrets are to be sealed.
+pub const SEALED_GOAL: &str = "sealed/";
+
 /// A data key under a wrapping key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrappedKey {

@@ -58,9 +58,9 @@ pub(super) enum Edit<'a> {
 }
 
 impl Edit<'_> {
-    /// Whether a caller chooses how large the endpoint becomes.
-    fn is_a_callers(&self) -> bool {
-        matches!(self, Self::Change(_) | Self::Replace(_))
+    /// Whether what it adds needs room: where a caller chooses how large the endpoint becomes, and where a secret gets into it.
+    fn needs_room(&self) -> bool {
+        matches!(self, Self::Change(_) | Self::Replace(_) | Self::Convert)
     }
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn carry_out(
                 (after.signing.secret_version, after.signing.sealed) = (kept.version, kept.sealed);
             }
         }
-        let room = if edit.is_a_callers() { Room::Needed } else { Room::Given };
+        let room = if edit.needs_room() { Room::Needed } else { Room::Given };
         let changed = services.store.update_endpoint(&before, &after, room, now).await;
         if before.signing.secret_version != after.signing.secret_version
             && after.signing.sealed.is_none()
@@ -218,6 +218,14 @@ pub(super) async fn carry_out(
                 let at = plus_seconds(now, LABELS_SETTLED_SECONDS);
                 services.store.schedule_cleanup(Cleanup::PreviousKey { endpoint_id: id, scope }, at).await?;
             }
+        }
+        if before.signing.sealed.is_some()
+            && after.signing.sealed.is_none()
+            && !matches!(changed, Ok(EndpointChanged::Updated))
+        {
+            // The secret that was just made may be nobody's.
+            let leftover = Cleanup::Secret { endpoint_id: id, scope };
+            services.store.schedule_cleanup(leftover, plus_seconds(now, LABELS_SETTLED_SECONDS)).await?;
         }
         match changed? {
             EndpointChanged::Updated => {
